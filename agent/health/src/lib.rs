@@ -1,0 +1,1 @@
+//! The probe, the admin interface and the verdicts behind them

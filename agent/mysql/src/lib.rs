@@ -1,0 +1,1 @@
+//! The local MySQL endpoint: pooled, multiplexed, read/write split

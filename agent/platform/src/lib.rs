@@ -1,0 +1,1 @@
+//! The machine below: systemd today, instance metadata, identity and scheduled events next

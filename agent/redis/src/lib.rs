@@ -1,0 +1,1 @@
+//! Redis: warm jobs today, the local endpoint next

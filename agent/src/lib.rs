@@ -1,0 +1,1 @@
+//! Lamplighter: the agent binary and its thin wiring.

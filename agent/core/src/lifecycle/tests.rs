@@ -1,0 +1,294 @@
+//! Every transition of the phase diagram, on paused time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::*;
+use crate::fault::Fault;
+use crate::health::HealthBoard;
+use crate::metrics::Registry;
+
+/// What a test tells its subsystem to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    Ready,
+    Fail,
+    Panic,
+    EndEarly,
+}
+
+struct Puppet {
+    orders: mpsc::Receiver<Order>,
+    /// How long it needs to drain.
+    drain_time: Duration,
+}
+
+impl Subsystem for Puppet {
+    fn name(&self) -> &'static str {
+        "puppet"
+    }
+
+    async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
+        loop {
+            tokio::select! {
+                () = scope.tasks().clone().draining_owned() => break,
+                Some(order) = self.orders.recv() => match order {
+                    Order::Ready => scope.ready(),
+                    Order::Fail => return Err(Fault::operator("told to fail")),
+                    Order::Panic => panic!("told to panic"),
+                    Order::EndEarly => return scope.finish().await,
+                },
+            }
+        }
+        let time = self.drain_time;
+        scope.spawn("in flight", async move { tokio::time::sleep(time).await });
+        scope.finish().await
+    }
+}
+
+impl Tasks {
+    async fn draining_owned(self) {
+        self.draining().await;
+    }
+}
+
+struct Stage1 {
+    orders: mpsc::Sender<Order>,
+    control: Control,
+    phases: watch::Receiver<Phase>,
+    end: tokio::task::JoinHandle<Result<(), Fault>>,
+    board: HealthBoard,
+}
+
+const SHED: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn stage(drain_time: Duration) -> Stage1 {
+    let board = HealthBoard::new();
+    let config = SupervisorConfig {
+        drain_deadline: DEADLINE,
+        shed_time: Arc::new(|| SHED),
+    };
+    let mut supervisor = Supervisor::new(config, board.clone(), &Registry::new()).unwrap();
+    let (orders, receiver) = mpsc::channel(4);
+    supervisor.add(
+        Stage::Work,
+        Puppet {
+            orders: receiver,
+            drain_time,
+        },
+    );
+    let (control, phases) = (supervisor.control(), supervisor.phases());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test is the supervisor's owner"
+    )]
+    let end = tokio::spawn(supervisor.run());
+    Stage1 {
+        orders,
+        control,
+        phases,
+        end,
+        board,
+    }
+}
+
+async fn reach(stage: &mut Stage1, phase: Phase) {
+    let seen = stage.phases.wait_for(|now| *now == phase);
+    tokio::time::timeout(Duration::from_secs(100), seen)
+        .await
+        .expect("phase reached")
+        .unwrap();
+}
+
+#[test]
+fn the_diagram_has_exactly_these_arrows() {
+    let mut arrows = Vec::new();
+    for from in Phase::ALL {
+        for to in Phase::ALL {
+            if from.may_become(to) {
+                arrows.push(format!("{} > {}", from.label(), to.label()));
+            }
+        }
+    }
+    assert_eq!(
+        arrows,
+        [
+            "starting > ready",
+            "starting > draining",
+            "starting > stopping",
+            "ready > shedding",
+            "ready > stopping",
+            "shedding > ready",
+            "shedding > draining",
+            "shedding > stopping",
+            "draining > stopping",
+            "stopping > stopped",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_sheds_for_its_time_then_drains_then_stops() {
+    let mut stage = stage(Duration::from_secs(3));
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Ready).await;
+    let start = Instant::now();
+    stage.control.drain(DrainSource::Signal);
+    reach(&mut stage, Phase::Draining).await;
+    assert_eq!(start.elapsed(), SHED);
+    reach(&mut stage, Phase::Stopped).await;
+    assert_eq!(start.elapsed(), SHED + Duration::from_secs(3));
+    assert!(stage.end.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_sheds_and_stays_and_can_be_taken_back() {
+    let mut stage = stage(Duration::ZERO);
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Ready).await;
+    stage.control.drain(DrainSource::Command);
+    reach(&mut stage, Phase::Shedding).await;
+    tokio::time::sleep(SHED * 5).await;
+    assert_eq!(*stage.phases.borrow(), Phase::Shedding);
+    stage.control.undrain();
+    reach(&mut stage, Phase::Ready).await;
+    // and a signal after a command does not shed a second time
+    stage.control.drain(DrainSource::Command);
+    reach(&mut stage, Phase::Shedding).await;
+    let start = Instant::now();
+    stage.control.drain(DrainSource::Signal);
+    reach(&mut stage, Phase::Stopped).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_outlives_the_deadline_is_dropped() {
+    let mut stage = stage(DEADLINE * 100);
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Ready).await;
+    let start = Instant::now();
+    stage.control.drain(DrainSource::Signal);
+    reach(&mut stage, Phase::Stopped).await;
+    assert_eq!(start.elapsed(), SHED + DEADLINE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_request_ends_every_phase_at_once() {
+    for phase in [
+        Phase::Starting,
+        Phase::Ready,
+        Phase::Shedding,
+        Phase::Draining,
+    ] {
+        let mut stage = stage(DEADLINE * 100);
+        if phase > Phase::Starting {
+            stage.orders.send(Order::Ready).await.unwrap();
+            reach(&mut stage, Phase::Ready).await;
+        }
+        if phase > Phase::Ready {
+            stage.control.drain(DrainSource::Signal);
+        }
+        reach(&mut stage, phase).await;
+        let start = Instant::now();
+        stage.control.stop();
+        reach(&mut stage, Phase::Stopped).await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "from {}", phase.label());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_before_ready_skips_the_shedding() {
+    let mut stage = stage(Duration::ZERO);
+    let start = Instant::now();
+    stage.control.drain(DrainSource::Event);
+    reach(&mut stage, Phase::Stopped).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(stage.end.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subsystem_that_fails_takes_the_process_down_with_its_fault() {
+    for (order, text) in [
+        (Order::Fail, "told to fail"),
+        (Order::Panic, "panic"),
+        (Order::EndEarly, "before it was asked"),
+    ] {
+        for ready_first in [true, false] {
+            let mut stage = stage(Duration::ZERO);
+            if ready_first {
+                stage.orders.send(Order::Ready).await.unwrap();
+                reach(&mut stage, Phase::Ready).await;
+            }
+            stage.orders.send(order).await.unwrap();
+            reach(&mut stage, Phase::Stopped).await;
+            let fault = stage.end.await.unwrap().unwrap_err();
+            assert!(format!("{fault:?}").contains(text), "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_task_is_counted_and_hurts_nobody_else() {
+    struct Spawner;
+    impl Subsystem for Spawner {
+        fn name(&self) -> &'static str {
+            "spawner"
+        }
+        async fn run(self, mut scope: Scope) -> Result<Drained, Fault> {
+            scope.spawn("bad", async { panic!("told to") });
+            scope.ready();
+            scope.tasks().clone().draining().await;
+            scope.finish().await
+        }
+    }
+    let registry = Registry::new();
+    let config = SupervisorConfig {
+        drain_deadline: DEADLINE,
+        shed_time: Arc::new(|| Duration::ZERO),
+    };
+    let mut supervisor = Supervisor::new(config, HealthBoard::new(), &registry).unwrap();
+    supervisor.add(Stage::Work, Spawner);
+    let (control, mut phases) = (supervisor.control(), supervisor.phases());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test is the supervisor's owner"
+    )]
+    let end = tokio::spawn(supervisor.run());
+    phases
+        .wait_for(|phase| *phase == Phase::Ready)
+        .await
+        .unwrap();
+    control.drain(DrainSource::Signal);
+    assert!(end.await.unwrap().is_ok());
+    let text = crate::metrics::encode(&registry).unwrap();
+    assert!(
+        text.contains(r#"lamplighter_faults_total{culprit="bug",subsystem="spawner"} 1"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"lamplighter_phase{phase="stopped"} 1"#),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_subsystem_has_a_line_on_the_board() {
+    let stage = stage(Duration::ZERO);
+    assert!(stage.board.snapshot().reports.contains_key("puppet"));
+}
+
+#[tokio::test]
+async fn a_silent_runtime_is_named() {
+    let mut hearts = Heartbeats::default();
+    let beat = hearts.add("data");
+    assert!(hearts.stalled(Duration::from_secs(60)).is_none());
+    drop(beat);
+    assert_eq!(
+        hearts.stalled(Duration::ZERO).map(|(name, _)| name),
+        Some("data")
+    );
+}

@@ -85,3 +85,14 @@ impl SecretDirs {
         secret::read(&self.resolve(file))
     }
 }
+
+/// One line of `lamplighter check --online`: something that was really connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlineCheck {
+    /// What was tried (`"mysql primary"`).
+    pub what: String,
+    /// Where (`"shop.mysql.database.azure.com:3306"`); never with a secret in it.
+    pub target: String,
+    /// What was found, or what failed and what to do about it.
+    pub outcome: Result<String, String>,
+}

@@ -1,1 +1,13 @@
-//! placeholder
+//! Listening, accepting and dialling. Sockets only; no protocol, no TLS.
+
+mod accept;
+mod dial;
+mod holder;
+mod listen;
+
+pub use accept::{Accepted, Acceptor, Peer, Stream};
+pub use dial::{DialError, DialOptions, HostPort, dial};
+pub use listen::{BindError, ListenAddress, Listener, Sockets};
+
+#[cfg(test)]
+mod tests;

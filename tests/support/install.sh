@@ -70,8 +70,9 @@ apt_install() {
   # A policy keeps them from starting now; keep them from starting at the next boot too: we start our own, elsewhere.
   if [ -d /run/systemd/system ]; then
     local unit
-    for unit in apache2 redis-server prometheus prometheus-node-exporter 'php*-fpm'; do
-      case " ${missing[*]} " in *" ${unit%%\**}"*) "${sudo[@]}" systemctl disable --now "$unit" >/dev/null 2>&1 || true ;; esac
+    for unit in $(printf '%s\n' "${missing[@]}" | grep -xE 'apache2|redis-server|prometheus' || true) \
+      $(case " ${missing[*]} " in *' php-fpm '*) basename -a -s .service /lib/systemd/system/php*-fpm.service ;; esac); do
+      "${sudo[@]}" systemctl disable --now "$unit" >/dev/null 2>&1 || true
     done
   fi
   did+=("apt: ${missing[*]}")

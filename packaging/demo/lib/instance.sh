@@ -2,6 +2,55 @@
 # Starts what an instance of the scale set has: Apache with php-fpm and the shop, the agent, and a Prometheus that looks at the agent.
 # Sourced by up.sh after servers.sh.
 
+# --- the agent: build, start --------------------------------------------------------------------------------------------------
+# An account that no user has, as systemd's DynamicUser gives one: the demo adds nothing to /etc/passwd.
+choose_agent_account() {
+  AGENT_UID=64870
+  while getent passwd "$AGENT_UID" >/dev/null || getent group "$AGENT_UID" >/dev/null; do AGENT_UID=$((AGENT_UID + 1)); done
+  AGENT_GID=$AGENT_UID
+}
+
+start_build() { start build cargo build --release --manifest-path "$REPO/Cargo.toml" --package lamplighter --bin lamplighter; }
+# finish_build: waits for cargo, telling how far it is, and puts the program where the agent's account can run it
+finish_build() {
+  local target last=$SECONDS
+  while alive build; do
+    if [ $((SECONDS - last)) -ge 10 ]; then
+      last=$SECONDS
+      say "still building: $(grep -c Compiling "$LOGS/build.log") crates so far, now $(awk '/Compiling/ { crate = $2 } END { print crate }' "$LOGS/build.log")"
+    fi
+    sleep 0.2
+  done
+  await_end build 1 || fail "cargo build --release failed" "$LOGS/build.log"
+  target=$(cargo metadata --manifest-path "$REPO/Cargo.toml" --format-version 1 --no-deps | php -r 'echo json_decode(stream_get_contents(STDIN))->target_directory;')
+  install -m 755 "$target/release/lamplighter" "$STATE/lamplighter"
+  say "agent: built, $("$STATE/lamplighter" --version | head -n 1)"
+}
+
+# agent COMMAND...: the agent's own command line, as its account
+agent() { setpriv --reuid "$AGENT_UID" --regid "$AGENT_GID" --clear-groups "$STATE/lamplighter" "$@" --config "$STATE/lamplighter.toml"; }
+start_agent() {
+  # the sockets' folder is the agent's; whoever may talk to it is decided by the agent (peer_users), not by the folder
+  install -d -o "$AGENT_UID" -g "$AGENT_GID" "$STATE/run" "$STATE/site"
+  setting SHOP_MYSQL_SOCKET "$STATE/run/mysql.sock"
+  setting SHOP_MYSQL_USER shop
+  setting SHOP_REDIS_HOST tls://127.0.0.1
+  setting SHOP_REDIS_PORT "$REDIS_PORT"
+  setting SHOP_REDIS_CA "$STATE/tls/ca.pem"
+  setting SHOP_REDIS_PASSWORD_FILE "$STATE/secrets/redis-php"
+  render lamplighter.toml "$STATE/lamplighter.toml"
+  agent check >"$LOGS/agent-check.log" 2>&1 || fail "lamplighter check refuses the demo's configuration" "$LOGS/agent-check.log"
+  start agent setpriv --reuid "$AGENT_UID" --regid "$AGENT_GID" --clear-groups "$STATE/lamplighter" run --config "$STATE/lamplighter.toml"
+  await agent 20 "its first answer" page_is 200 "http://127.0.0.1:$HEALTH_PORT/livez"
+  await agent 20 "its MySQL socket" test -S "$SHOP_MYSQL_SOCKET"
+}
+# warm: are all 24 products in Redis?
+warm() {
+  local keys=() id
+  for ((id = 1; id <= 24; id++)); do keys+=("shop:product:$id"); done
+  [ "$(redis_do exists "${keys[@]}")" = 24 ]
+}
+
 # --- Apache and PHP -----------------------------------------------------------------------------------------------------------
 start_web() {
   local fpm

@@ -45,6 +45,7 @@ prepare_mysql() {
   first=$(node_dir 0)
   # shellcheck disable=SC1091
   . "$CACHE/mysql9/env"
+  # shellcheck disable=SC2034  # render puts it into mysql.cnf
   MYSQL_USER=$(id -un)
   for node in "${NODES[@]}"; do mkdir -p "$(node_dir "$node")/tmp"; done
   secret mysql-root root
@@ -132,6 +133,13 @@ start_storage() {
   php "$DEMO/seed/sas.php" demoshop rwdlac <"$STATE/secrets/storage-key" >"$STATE/secrets/storage-editor.sas"
   php "$DEMO/seed/sas.php" demoshop rl <"$STATE/secrets/storage-key" >"$STATE/secrets/storage-agent.sas"
   chown "$AGENT_UID" "$STATE/secrets/storage-agent.sas"
+}
+
+# make_site FOLDER: what the shop's editors have made: pictures and styles
+make_site() {
+  mkdir -p "$1/pictures"
+  php "$DEMO/seed/pictures.php" "$1/pictures"
+  cp -r "$DEMO/container/css" "$1/"
 }
 
 # upload FOLDER: what an editor does: every file of the folder into the container

@@ -87,6 +87,20 @@ stop_everything() {
   rm -f "$STATE/processes"
 }
 
+# everything_alive: is all of it still running? (What does its work and ends is not in question.)
+everything_alive() {
+  local name
+  for name in mysql-0 mysql-1 mysql-2 redis storage agent php-fpm apache prometheus; do alive "$name" || return 1; done
+}
+
+# clear_away: nothing of the demo is left: no process, no file
+clear_away() {
+  stop_everything
+  # only what this demo made: a wrong LAMPLIGHTER_DEMO_DIR must not cost somebody a folder
+  [ -e "$STATE/boot" ] || { rmdir "$STATE" 2>/dev/null || fail "$STATE is not the demo's folder: left alone"; return 0; }
+  rm -rf --one-file-system -- "$STATE"
+}
+
 # --- ports and settings -------------------------------------------------------------------------------------------------------
 # setting NAME VALUE: a shell variable now, and a line in $STATE/settings for the report and for the next call of up.sh
 setting() {

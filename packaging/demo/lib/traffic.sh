@@ -35,7 +35,7 @@ drive() {
     probe /lb >>"$SEEN/lb"
     [ "$(tail -n 1 "$SEEN/lb" | cut -f 1)" = 200 ] || fail "the load balancer would not send to this instance: /lb is not 200" "$SEEN/lb"
     batch "$number" >"$SEEN/batch.curl"
-    curl --parallel --parallel-max "$SHOP_CONCURRENCY" --config "$SEEN/batch.curl" >>"$SEEN/requests" 2>>"$LOGS/traffic.log" || true
+    curl --no-progress-meter --parallel --parallel-max "$SHOP_CONCURRENCY" --config "$SEEN/batch.curl" >>"$SEEN/requests" 2>>"$LOGS/traffic.log" || true
     say "customers: $(wc -l <"$SEEN/requests") requests, $(grep -vc '^200' "$SEEN/requests" || true) of them not answered with 200"
   done
   rm -f "$SEEN/batch.curl"
@@ -45,15 +45,17 @@ drive() {
 probe() { curl --silent --max-time 5 --write-out '\t%{http_code}\n' "http://127.0.0.1:$HEALTH_PORT$1" | tr -d '\n' | sed 's/\(.*\)\t\([0-9]*\)$/\2\t\1\n/'; }
 
 # --- what the servers count ---------------------------------------------------------------------------------------------------
-# sample FILE: the counters of every MySQL node and of Redis, one "server name value" per line
+# sample FILE: what every MySQL node has counted for the account shop (the agent's), and Redis for all; one "server name value" a line.
+# By account, so that neither replication nor this look itself is in it.
 sample() {
   local node
   for node in "${NODES[@]}"; do
-    sql "$node" -BN -e "SHOW GLOBAL STATUS WHERE Variable_name IN
-      ('Connections', 'Questions', 'Com_select', 'Com_insert', 'Com_update', 'Com_commit', 'Ssl_accepts', 'Threads_connected')" |
-      sed "s/^/node$node\t/"
+    sql "$node" -BN performance_schema <<'SQL' | sed "s/^/node$node\t/"
+SELECT 'connections', COALESCE(SUM(TOTAL_CONNECTIONS), 0) FROM accounts WHERE USER = 'shop';
+SELECT EVENT_NAME, SUM(COUNT_STAR) FROM events_statements_summary_by_account_by_event_name WHERE USER = 'shop' GROUP BY EVENT_NAME;
+SQL
   done >"$SEEN/$1"
-  redis_do info stats | tr -d '\r' | sed -n 's/^\(keyspace_hits\|keyspace_misses\|total_connections_received\):/redis\t\1\t/p' >>"$SEEN/$1"
+  redis_do info stats | tr -d '\r' | sed -n 's/^\(keyspace_hits\|keyspace_misses\):/redis\t\1\t/p' >>"$SEEN/$1"
 }
 
 # --- an editor ----------------------------------------------------------------------------------------------------------------

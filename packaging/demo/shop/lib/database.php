@@ -16,7 +16,7 @@ final class Database
     {
         Trace::count('connects');
         mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
-        $db = new mysqli('localhost', setting('MYSQL_USER'), secret('MYSQL_PASSWORD'), 'shop', 0, setting('MYSQL_SOCKET'));
+        $db = new mysqli('localhost', setting('MYSQL_USER'), '', 'shop', 0, setting('MYSQL_SOCKET'));
         $db->set_charset('utf8mb4');
         return $db;
     }
@@ -37,7 +37,7 @@ final class Database
     {
         Trace::count('connects');
         $dsn = 'mysql:unix_socket=' . setting('MYSQL_SOCKET') . ';dbname=shop;charset=utf8mb4';
-        return new PDO($dsn, setting('MYSQL_USER'), secret('MYSQL_PASSWORD'), [
+        return new PDO($dsn, setting('MYSQL_USER'), '', [
             PDO::ATTR_EMULATE_PREPARES => $emulate,
             PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION,
             PDO::ATTR_DEFAULT_FETCH_MODE => PDO::FETCH_ASSOC,

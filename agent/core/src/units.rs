@@ -158,7 +158,7 @@ impl fmt::Display for Bytes {
         ];
         match UNITS
             .iter()
-            .find(|(size, _)| self.0 >= *size && self.0 % size == 0)
+            .find(|(size, _)| self.0 >= *size && self.0.is_multiple_of(*size))
         {
             Some((size, name)) => write!(f, "{}{name}", self.0 / size),
             None => write!(f, "{}B", self.0),

@@ -79,16 +79,14 @@ $before = array_column(table('others-before'), 0);
 $untouched = count(array_intersect($before, array_column(table('others-after'), 0)));
 
 // --- the screen ---------------------------------------------------------------------------------------------------------------
-$bold = getenv('DEMO_COLOUR') ? "\e[1m" : '';
-$plain = getenv('DEMO_COLOUR') ? "\e[0m" : '';
 $line = str_repeat('─', 126);
-$say = static function (string $step, string ...$lines) use ($bold, $plain): void {
+$say = static function (string $step, string ...$lines) : void {
     foreach ($lines as $i => $text) {
-        printf("%s%s%s  %s\n", $bold, str_pad($i === 0 ? $step : '', 26), $plain, $text);
+        printf("%-26s  %s\n", $i === 0 ? $step : '', $text);
     }
 };
 
-echo "\n$line\n{$bold}Lamplighter: one instance and its cloud services on this machine{$plain}, up and driven in " . getenv('TOOK') . " s\n$line\n";
+echo "\n$line\nLamplighter: one instance and its cloud services on this machine, up and driven in " . getenv('TOOK') . " s\n$line\n";
 $say(
     '1 load balancer',
     sprintf('/lb answers %d "%s", /health/azure answers %d %s', $lb, $lbBody, $azure, preg_replace('/\s+/', ' ', $azureBody)),

@@ -24,13 +24,15 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ ${#STATE} -le 60 ] || fail "LAMPLIGHTER_DEMO_DIR is too long for the path of a unix socket: $STATE"
 command -v cargo >/dev/null || fail "needs Rust: cargo is not in the PATH"
 
+show_report() { sed -E "s/^([1-9a-z].{25})/$BOLD\1$PLAIN/; s/^(Lamplighter: [^,]*)/$BOLD\1$PLAIN/" "$STATE/report"; }
+
 # --- only one at a time, and no leftovers -------------------------------------------------------------------------------------
 mkdir -p "$STATE"
 [ -O "$STATE" ] || fail "$STATE belongs to somebody else"
 exec 9<"$STATE"
 flock -n 9 || fail "another make demo is at work in $STATE"
 if [ -f "$STATE/report" ] && everything_alive; then
-  cat "$STATE/report"
+  show_report
   say "it was running already: this is its report. make demo-down ends it."
   exit 0
 fi
@@ -43,6 +45,10 @@ chmod 711 "$STATE/secrets"
 cp /proc/sys/kernel/random/boot_id "$STATE/boot"
 
 interrupted() {
+  if [ -n "${STARTING:-}" ]; then
+    INTERRUPTED=yes
+    return
+  fi
   trap '' INT TERM HUP
   printf '\n' >&2
   say "interrupted: stopping and removing everything"
@@ -114,8 +120,8 @@ replace_picture
 say "editor: a replaced picture arrived on the instance"
 drain_and_undrain
 say "operator: drained the instance and brought it back"
-sleep 2 # two scrapes, so that Prometheus has seen the last of it
+await prometheus 20 "a scrape after the last request" scraped_since "$(date +%s)"
 setting TOOK "$SECONDS"
 php "$DEMO/report.php" "$SEEN" >"$STATE/report" 2>"$LOGS/report.log" || fail "the report could not be made" "$LOGS/report.log"
 trap - EXIT INT TERM HUP
-cat "$STATE/report"
+show_report

@@ -76,3 +76,8 @@ start_prometheus() {
     --storage.tsdb.path="$STATE/prometheus" --web.listen-address="127.0.0.1:$PROMETHEUS_PORT" --log.level=warn
   await prometheus 20 "its readiness" page_is 200 "http://127.0.0.1:$PROMETHEUS_PORT/-/ready"
 }
+# scraped_since SECOND: has Prometheus scraped the agent, successfully, after that moment (Unix time)?
+scraped_since() {
+  curl --silent --max-time 5 --get --data-urlencode "query=timestamp(up{job=\"lamplighter\"} == 1) > $1" \
+    "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query" | grep -q '"value"'
+}

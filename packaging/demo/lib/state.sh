@@ -26,15 +26,29 @@ fail() {
 # --- processes ----------------------------------------------------------------------------------------------------------------
 # $STATE/processes has one line per process, "name pid birth", in the order of their start. The birth (clock ticks since boot)
 # is there so that a number the kernel has given to somebody else since is never signalled.
-birth_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
-is_ours() { [ -n "$2" ] && [ "$(birth_of "$1")" = "$2" ]; }
+# look_up PID: sets BIRTH, empty when there is no such process; without a fork, which a Ctrl-C could kill
+look_up() {
+  local stat=() line=
+  BIRTH=
+  read -r line 2>/dev/null <"/proc/$1/stat" || return 0
+  read -r -a stat <<<"${line##*) }"
+  BIRTH=${stat[19]}
+}
+is_ours() {
+  look_up "$1"
+  [ -n "$BIRTH" ] && [ "$BIRTH" = "$2" ]
+}
 
 # start NAME COMMAND...: in a session of its own (Ctrl-C in the terminal does not reach it), output to $LOGS/NAME.log
 start() {
   local name=$1
   shift
+  STARTING=yes # up.sh waits with an interrupt until the process is on the list
   setsid "$@" </dev/null >>"$LOGS/$name.log" 2>&1 9<&- &
-  echo "$name $! $(birth_of $!)" >>"$STATE/processes"
+  look_up $!
+  echo "$name $! $BIRTH" >>"$STATE/processes"
+  STARTING=
+  [ -z "${INTERRUPTED:-}" ] || interrupted
 }
 
 # alive NAME: is the newest process of that name there, and not a zombie?

@@ -1,9 +1,17 @@
 //! The fixtures themselves: each starts the real server and does what its documentation says.
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use crate::support::faults::{Mode, Proxy};
 use crate::support::mysql::{APP, Cluster, MON, TLS_ONLY};
-use crate::support::{php, poll, redis};
+use crate::support::pki::Authority;
+use crate::support::router::Router;
+use crate::support::scratch::Scratch;
+use crate::support::web::Apache;
+use crate::support::{azurite, http, php, poll, prometheus, redis};
 
 #[test]
 fn mysql_replicates_lags_and_fails_over() {
@@ -121,4 +129,284 @@ fn redis_answers_over_tls_with_its_password_and_comes_back_on_its_port() {
     assert!(server.try_cli(&["PING"]).is_err());
     server.start();
     assert_eq!(client("redis-secret").expect_ok(), "hello");
+}
+
+#[test]
+fn azurite_keeps_blobs_and_checks_signatures() {
+    let storage = azurite::Server::start();
+    storage.create_container("www");
+    let names = ["css/site.css", "empty", "with space & <ümlaut>.txt"];
+    for name in names {
+        storage.put("www", name, if name == "empty" { "" } else { name });
+    }
+    let listed: Vec<_> = storage
+        .list("www")
+        .into_iter()
+        .map(|blob| (blob.name, blob.size))
+        .collect();
+    assert_eq!(
+        listed,
+        names.map(|name| (
+            name.to_owned(),
+            if name == "empty" {
+                0
+            } else {
+                name.len() as u64
+            }
+        ))
+    );
+    assert_eq!(
+        storage.get("www", names[2]).as_deref(),
+        Some(names[2].as_bytes())
+    );
+    let old = storage.list("www")[0].etag.clone();
+    let new = storage.put("www", names[0], "changed");
+    assert_ne!(old, new);
+    assert_eq!(
+        storage.list("www")[0].etag,
+        new,
+        "the listing's entity tag is the answer's"
+    );
+    storage.delete("www", names[0]);
+    assert_eq!(storage.get("www", names[0]), None);
+}
+
+#[test]
+fn azurite_checks_signatures() {
+    let storage = azurite::Server::start();
+    storage.create_container("www");
+    let status = |sas: &str, query: &str| {
+        let path = format!(
+            "/{}/www?restype=container&comp=list{query}&{sas}",
+            azurite::ACCOUNT
+        );
+        http::get(&storage.address(), &path).unwrap().status
+    };
+    assert_eq!(
+        status(
+            &storage.container_sas("www", "rl", "2049-12-31T00:00:00Z"),
+            ""
+        ),
+        200
+    );
+    assert_eq!(
+        status(
+            &storage.container_sas("www", "r", "2049-12-31T00:00:00Z"),
+            ""
+        ),
+        403,
+        "may not list"
+    );
+    assert_eq!(
+        status(
+            &storage.container_sas("www", "rl", "2020-01-01T00:00:00Z"),
+            ""
+        ),
+        403,
+        "expired"
+    );
+    assert_eq!(
+        status(&storage.account_sas("rl").replace("sig=", "sig=x"), ""),
+        403,
+        "forged"
+    );
+}
+
+#[test]
+fn apache_serves_php_as_the_web_user_and_hangs_on_demand() {
+    let web = Apache::builder()
+        .file(
+            "who.php",
+            "<?php echo posix_geteuid(), ' ', getenv('GREETING');",
+        )
+        .env("GREETING", "hello there")
+        .start();
+    let body = web.wait_status(Duration::from_secs(10), "/who.php", 200);
+    let own = rustix::process::geteuid();
+    let (user, greeting) = body.split_once(' ').unwrap();
+    assert_eq!(greeting, "hello there");
+    assert_ne!(user, "0", "PHP never runs as root");
+    assert_eq!(user == own.as_raw().to_string(), !own.is_root());
+
+    web.stop_fpm();
+    assert_eq!(web.get("/who.php").unwrap().status, 503);
+    web.start_fpm();
+    web.wait_status(Duration::from_secs(10), "/who.php", 200);
+
+    web.hang();
+    let mut stream = TcpStream::connect(web.address()).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    assert!(stream.read(&mut [0]).is_err(), "nothing answers");
+    web.thaw();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 1, "and then it does");
+    web.stop();
+    assert!(web.get("/").is_err());
+}
+
+/// A server that greets with `hello` and then says everything back.
+fn echo_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let (mut reader, mut writer) = (&stream, &stream);
+                writer
+                    .write_all(b"hello")
+                    .and_then(|()| std::io::copy(&mut reader, &mut writer))
+                    .ok();
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_proxy_passes_delays_swallows_cuts_and_refuses() {
+    let proxy = Proxy::start(&echo_server());
+    let connect = || {
+        let stream = TcpStream::connect(proxy.address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    };
+    let greeting = |mut stream: &TcpStream| {
+        let mut five = [0; 5];
+        stream.read_exact(&mut five).map(|()| five)
+    };
+    let mut kept = connect();
+    assert_eq!(&greeting(&kept).unwrap(), b"hello");
+
+    proxy.set(Mode::Delay(Duration::from_millis(150)));
+    let start = Instant::now();
+    kept.write_all(b"there").unwrap();
+    assert_eq!(&greeting(&kept).unwrap(), b"there");
+    assert!(
+        start.elapsed() >= Duration::from_millis(300),
+        "both ways: {:?}",
+        start.elapsed()
+    );
+
+    proxy.set(Mode::BlackHole);
+    let swallowed = connect();
+    swallowed
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(greeting(&swallowed).is_err());
+    kept.write_all(b"later").unwrap();
+    proxy.set(Mode::Pass);
+    swallowed
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    assert_eq!(&greeting(&swallowed).unwrap(), b"hello");
+    assert_eq!(&greeting(&kept).unwrap(), b"later");
+
+    proxy.set(Mode::CutAfter(3));
+    let mut cut = connect();
+    let mut got = Vec::new();
+    assert!(cut.read_to_end(&mut got).is_err(), "a reset, not an end");
+    assert_eq!(got, b"hel");
+
+    proxy.set(Mode::Refuse);
+    assert!(greeting(&kept).is_err(), "existing connections are reset");
+    assert!(TcpStream::connect(proxy.address()).is_err());
+    assert_eq!((proxy.open(), proxy.accepted()), (0, 3));
+    proxy.set(Mode::Pass);
+    assert_eq!(&greeting(&connect()).unwrap(), b"hello");
+}
+
+#[test]
+fn certificates_are_good_expired_or_of_another_name() {
+    let scratch = Scratch::new("pki");
+    let (ours, theirs) = (
+        Authority::new(&scratch.join("ours")),
+        Authority::new(&scratch.join("theirs")),
+    );
+    let verify = |certificate: &crate::support::pki::Certificate, host: &str| {
+        let output = Command::new("openssl")
+            .args(["verify", "-verify_hostname", host, "-CAfile"])
+            .args([ours.ca(), certificate.cert.clone()])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    };
+    assert!(verify(&ours.issue("good"), "localhost").ends_with("OK\n"));
+    assert!(verify(&ours.issue_expired("old"), "localhost").contains("certificate has expired"));
+    assert!(verify(&theirs.issue("foreign"), "localhost").contains("unable to get local issuer"));
+    let elsewhere = ours.issue_named("elsewhere", "DNS:elsewhere.test");
+    assert!(verify(&elsewhere, "localhost").contains("hostname mismatch"));
+    assert!(verify(&elsewhere, "elsewhere.test").ends_with("OK\n"));
+}
+
+#[test]
+fn router_shares_connections_over_its_unix_socket() {
+    let cluster = Cluster::builder().build();
+    let router = Router::start(&cluster);
+    let code = r#"$m = new mysqli('localhost', 'app', 'app-secret', 'app', 0, getenv('SOCKET'));
+        echo $m->query('SELECT v FROM kv WHERE id = 7')->fetch_row()[0];"#;
+    let socket = router.socket().display().to_string();
+    assert_eq!(
+        php::eval(code, &[("SOCKET", &socket)]).expect_ok(),
+        "value-7"
+    );
+    assert_eq!(
+        cluster.connections(0).len(),
+        1,
+        "the server connection stays for the next client"
+    );
+}
+
+#[test]
+fn promtool_tells_good_metrics_from_bad() {
+    let good = "# HELP lamp_lit_seconds_total Time.\n# TYPE lamp_lit_seconds_total counter\nlamp_lit_seconds_total 1\n";
+    assert_eq!(prometheus::lint(good), Ok(()));
+    let error = prometheus::lint("# TYPE lamp_lit counter\nlamp_lit 1\n").unwrap_err();
+    assert!(error.contains("no help text"), "{error}");
+}
+
+#[test]
+fn a_killed_run_leaves_no_server_behind() {
+    const VICTIM: &str = "LAMPLIGHTER_TEST_VICTIM";
+    if std::env::var_os(VICTIM).is_some() {
+        let server = redis::Server::builder().start();
+        eprintln!("victim {} {}", server.pid(), server.socket().display());
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut run = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--nocapture",
+            "fixtures::a_killed_run_leaves_no_server_behind",
+        ])
+        .env(VICTIM, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    let line = lines
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("victim"))
+        .unwrap();
+    let [_, pid, socket] = line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{line}")
+    };
+    assert!(std::fs::exists(socket).unwrap());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    poll::until(
+        Duration::from_secs(10),
+        "the server and its directory to be gone",
+        || !std::fs::exists(format!("/proc/{pid}")).unwrap() && !std::fs::exists(socket).unwrap(),
+    );
 }

@@ -2,6 +2,9 @@
 //!
 //! One binary for all of them. `cargo test -p lamplighter --test it pool` runs those with `pool` in their path.
 
+// so that the lints see helpers outside #[test] functions as test code, too
+#![cfg(test)]
+
 #[path = "../support/lib.rs"]
 mod support;
 

@@ -16,6 +16,8 @@
 )]
 
 pub(crate) mod agent;
+pub(crate) mod azurite;
+pub(crate) mod faults;
 pub(crate) mod http;
 pub(crate) mod keeper;
 pub(crate) mod mysql;
@@ -25,5 +27,8 @@ pub(crate) mod poll;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod programs;
+pub(crate) mod prometheus;
 pub(crate) mod redis;
+pub(crate) mod router;
 pub(crate) mod scratch;
+pub(crate) mod web;

@@ -178,6 +178,16 @@ impl Server {
             .thaw();
     }
 
+    /// The process id; the server must be running.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process
+            .lock()
+            .unwrap()
+            .as_ref()
+            .expect("redis runs")
+            .pid()
+    }
+
     fn take(&self) -> Process {
         self.process.lock().unwrap().take().expect("redis runs")
     }

@@ -1,10 +1,40 @@
 //! One command's reply, followed packet by packet from the server to the client.
+//!
+//! ```text
+//!            column count          last definition                     row
+//!  Head ---------------> Definitions -------------> (DefinitionsEof) -> Rows --+
+//!   ^ |                      ^                                           |  ^--+
+//!   | | OK, PREPARE OK       | PREPARE OK with parameters or columns     | EOF or OK
+//!   | v                      |                                           v
+//!   +-- more results? <------+-------------------------------------------+
+//!            | no, or ERR from anywhere
+//!            v
+//!          Ended  (the only state a Boundary comes from)
+//! ```
+//!
+//! - Head waits for the first packet of a result. LOCAL INFILE goes from here to Infile and, by
+//!   [`Exchange::infile_sent`], back.
+//! - Rows and column definitions are never read: of each packet only the header and the first byte are looked at, and
+//!   bodies pass through as they arrive. OK, ERR, EOF and a few other small packets are held until they are whole.
+//! - Where the server speaks `CLIENT_DEPRECATE_EOF` and the client does not, the EOF after column definitions is made here.
+//!   It is owed until the next packet is seen, because a cursor's reply ends there with a single EOF. Each packet put in
+//!   moves the sequence ids of all later ones by one.
+//! - Where the server speaks `CLIENT_SESSION_TRACK` and the client does not, OK packets are written anew without it.
+//!
+//! What cannot be known when an EOF is made: it comes before the rows and so cannot carry flags that the server only sends
+//! after them. It carries the last known status, without the flags that belong to one result.
 
 use bytes::{Bytes, BytesMut};
 
 use super::ProtocolError;
 use super::flags::{Capabilities, Status};
 use super::response::SessionTrack;
+
+mod infile;
+mod relay;
+mod reply;
+
+pub use infile::InfileUpload;
 
 /// What a reply to a command looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +135,10 @@ pub struct Completion {
 
 /// What [`Exchange::feed`] found.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for each reply and taken apart at once; a box would cost an allocation"
+)]
 pub enum Event {
     /// The reply goes on.
     NeedMore,
@@ -127,33 +161,137 @@ pub struct Fed {
     pub event: Event,
 }
 
-/// Follows one reply. See the module's text.
+/// Largest OK, ERR or other packet that is held until it is whole, in bytes.
+pub const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// What a run of column definitions describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Defined {
+    /// A result set's columns.
+    Result,
+    /// A prepared statement's parameters; then its columns follow.
+    Params { columns: u16 },
+    /// A prepared statement's columns.
+    Prepared,
+}
+
+/// What may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The first packet of a result.
+    Head,
+    /// Column definitions, at least one.
+    Definitions { left: u16, of: Defined },
+    /// The EOF after column definitions, from a server without `CLIENT_DEPRECATE_EOF`.
+    DefinitionsEof { of: Defined },
+    /// Rows or their end. `eof_owed`: the client waits for the EOF after column definitions.
+    Rows { eof_owed: bool },
+    /// COM_FIELD_LIST's definitions or their end.
+    Fields,
+    /// COM_STATISTICS' text.
+    Text,
+    /// The client's file.
+    Infile,
+    /// Complete.
+    Ended,
+    /// The completion was handed out, or an error.
+    Over,
+}
+
+/// Where in the stream of packets we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// At the first packet of a body.
+    Start,
+    /// At a further packet of a body of 16 MiB - 1 bytes or more.
+    Continued,
+    /// Inside a body that passes through. `full`: a further packet continues it.
+    Passing { left: usize, full: bool },
+}
+
+/// Number of the server's next packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbering {
+    /// First of the reply: any but 0, which is what a server uses that was not asked.
+    First,
+    /// After a file of the client's: any.
+    Any,
+    /// This one.
+    Next(u8),
+}
+
+/// Sums over the results of a reply.
+#[derive(Debug)]
+struct Tally {
+    status: Status,
+    status_reported: bool,
+    outcome: Outcome,
+    results: u32,
+    rows: u64,
+    last_insert_id: u64,
+    track: SessionTrack,
+    warnings: u16,
+    prepared: Option<PreparedStatement>,
+}
+
+/// Follows one reply; see the module's text.
 #[derive(Debug)]
 pub struct Exchange {
     shape: ReplyShape,
     client: Capabilities,
     server: Capabilities,
-    status: Status,
+    phase: Phase,
+    framing: Framing,
+    numbering: Numbering,
+    /// Added to the server's sequence ids, wrapping.
+    shift: u8,
+    /// A header, or a packet to be held, that has not arrived whole.
+    stash: BytesMut,
     relayed: u64,
+    tally: Tally,
 }
 
 impl Exchange {
     /// Before the first byte of a reply of this shape, from a server connection to a client with these capabilities.
     #[must_use]
     pub fn new(reply: ReplyShape, client: Capabilities, server: Capabilities) -> Self {
+        let phase = match reply {
+            ReplyShape::OkOrErr | ReplyShape::Query | ReplyShape::Prepare | ReplyShape::Execute => {
+                Phase::Head
+            }
+            ReplyShape::FieldList => Phase::Fields,
+            ReplyShape::Statistics => Phase::Text,
+            ReplyShape::Fetch => Phase::Rows { eof_owed: false },
+            ReplyShape::None => Phase::Ended,
+        };
         Self {
             shape: reply,
             client,
             server,
-            status: Status::SERVER_STATUS_AUTOCOMMIT,
+            phase,
+            framing: Framing::Start,
+            numbering: Numbering::First,
+            shift: 0,
+            stash: BytesMut::new(),
             relayed: 0,
+            tally: Tally {
+                status: Status::SERVER_STATUS_AUTOCOMMIT,
+                status_reported: false,
+                outcome: Outcome::Nothing,
+                results: 0,
+                rows: 0,
+                last_insert_id: 0,
+                track: SessionTrack::default(),
+                warnings: 0,
+                prepared: None,
+            },
         }
     }
 
     /// The server's status before this command; used where a packet needs a status and none has been reported yet.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
-        self.status = status;
+        self.tally.status = status;
         self
     }
 
@@ -175,21 +313,22 @@ impl Exchange {
     /// # Errors
     /// Any [`ProtocolError`]: the server connection must be closed, and no boundary will come.
     pub fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, ProtocolError> {
-        let _ = (
-            input,
-            out,
-            self.shape,
-            self.client,
-            self.server,
-            Boundary(()),
-        );
-        Err(ProtocolError::Unsupported("not written yet"))
+        let before = out.len();
+        let outcome = self.advance(input, out);
+        self.relayed += out.len().saturating_sub(before) as u64;
+        if outcome.is_err() {
+            self.phase = Phase::Over;
+        }
+        Ok(Fed {
+            consumed: input.len(),
+            event: outcome?,
+        })
     }
 
     /// A relay for what the client sends after [`Event::LocalInfile`].
     #[must_use]
     pub fn infile_upload(&self) -> InfileUpload {
-        InfileUpload {}
+        InfileUpload::new(self.shift)
     }
 
     /// The client's last (empty) packet went to the server; feed its answer next.
@@ -197,24 +336,29 @@ impl Exchange {
     /// # Errors
     /// [`ProtocolError::OutOfTurn`] if no file was asked for.
     pub fn infile_sent(&mut self) -> Result<(), ProtocolError> {
-        Err(ProtocolError::OutOfTurn("no file was asked for"))
+        if self.phase != Phase::Infile {
+            return Err(ProtocolError::OutOfTurn("no file was asked for"));
+        }
+        self.phase = Phase::Head;
+        self.numbering = Numbering::Any;
+        Ok(())
     }
-}
 
-/// Relays a client's file to the server: copies packets, numbers them as the server expects, and says when the empty one
-/// that ends the file was seen.
-#[derive(Debug, Clone)]
-pub struct InfileUpload {}
-
-impl InfileUpload {
-    /// Takes the bytes that follow those fed before, appends them for the server to `out`, and returns whether the file
-    /// ended with them.
-    ///
-    /// # Errors
-    /// [`ProtocolError::TrailingBytes`] for bytes after the end, which no client sends before the server's answer.
-    pub fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<bool, ProtocolError> {
-        let _ = (input, out);
-        Err(ProtocolError::Unsupported("not written yet"))
+    /// The reply ended with the last byte of the input: the one place where a boundary is made.
+    fn complete(&mut self) -> Completion {
+        self.phase = Phase::Over;
+        Completion {
+            boundary: Boundary(()),
+            status: self.tally.status,
+            status_reported: self.tally.status_reported,
+            outcome: core::mem::replace(&mut self.tally.outcome, Outcome::Nothing),
+            results: self.tally.results,
+            rows_last: self.tally.rows,
+            last_insert_id: self.tally.last_insert_id,
+            track: core::mem::take(&mut self.tally.track),
+            warnings_last: self.tally.warnings,
+            prepared: self.tally.prepared,
+        }
     }
 }
 

@@ -72,8 +72,60 @@ impl RequestScanner {
     /// [`ProtocolError::OutOfOrder`] if a packet has the wrong number (a command starts with 0),
     /// [`ProtocolError::Empty`] for a command without a command byte, [`ProtocolError::OutOfTurn`] after the last byte.
     pub fn feed(&mut self, input: &[u8]) -> Result<Scanned, ProtocolError> {
-        let _ = (input, HEADER_LEN, MAX_PAYLOAD, Header { len: 0, seq: 0 });
-        Err(ProtocolError::Unsupported("not written yet"))
+        if self.complete {
+            return Err(ProtocolError::OutOfTurn("the command is over"));
+        }
+        let mut rest = input;
+        while !self.complete {
+            if self.body_left > 0 {
+                let Some(&first) = rest.first() else { break };
+                self.first.get_or_insert(first);
+                let (body, after) = rest.split_at_checked(self.body_left).unwrap_or((rest, &[]));
+                self.body_left -= body.len();
+                rest = after;
+                self.complete = self.body_left == 0 && !self.last_frame_full;
+                continue;
+            }
+            let Some((&byte, after)) = rest.split_first() else {
+                break;
+            };
+            rest = after;
+            if let Some(place) = self.header.get_mut(self.header_len) {
+                *place = byte;
+            }
+            self.header_len += 1;
+            if self.header_len == HEADER_LEN {
+                self.header_len = 0;
+                self.start_frame()?;
+            }
+        }
+        Ok(Scanned {
+            consumed: input.len() - rest.len(),
+            complete: self.complete,
+        })
+    }
+
+    fn start_frame(&mut self) -> Result<(), ProtocolError> {
+        let Some(header) = Header::parse(&self.header) else {
+            return Err(ProtocolError::Truncated);
+        };
+        let expected = self.reply_seq();
+        if header.seq != expected {
+            return Err(ProtocolError::OutOfOrder {
+                expected,
+                got: header.seq,
+            });
+        }
+        if header.len == 0 && self.frames == 0 {
+            return Err(ProtocolError::Empty("a command"));
+        }
+        self.frames = self.frames.wrapping_add(1);
+        self.payload += header.len as u64;
+        self.body_left = header.len;
+        self.last_frame_full = header.len == MAX_PAYLOAD;
+        // The last packet of an exact multiple of 16 MiB - 1 is empty.
+        self.complete = header.len == 0;
+        Ok(())
     }
 }
 
@@ -81,8 +133,27 @@ impl RequestScanner {
 /// are in one packet, else joined. Stops without complaint where the packets are cut off.
 #[must_use]
 pub fn payload_prefix(packets: &[u8], limit: usize) -> Cow<'_, [u8]> {
-    let _ = limit;
-    Cow::Borrowed(packets)
+    let mut joined: Option<Vec<u8>> = None;
+    let mut first: &[u8] = &[];
+    let mut left = limit;
+    let mut rest = packets;
+    while let (Some(header), Some(body)) = (Header::parse(rest), rest.get(HEADER_LEN..)) {
+        let (body, after) = body.split_at_checked(header.len).unwrap_or((body, &[]));
+        let wanted = body.get(..left).unwrap_or(body);
+        left -= wanted.len();
+        if first.is_empty() && joined.is_none() {
+            first = wanted;
+        } else {
+            joined
+                .get_or_insert_with(|| first.to_vec())
+                .extend_from_slice(wanted);
+        }
+        if left == 0 || header.len < MAX_PAYLOAD {
+            break;
+        }
+        rest = after;
+    }
+    joined.map_or(Cow::Borrowed(first), Cow::Owned)
 }
 
 #[cfg(test)]

@@ -70,12 +70,7 @@ impl SessionTrack {
                 }
                 SCHEMA => self.schema = Some(Bytes::copy_from_slice(data.lenenc_bytes()?)),
                 STATE_CHANGE => self.state_change |= data.lenenc_bytes()? == b"1",
-                GTIDS => {
-                    // One byte says how the set is written; only 0, text, exists.
-                    if data.u8()? == 0 {
-                        self.add_gtids(data.lenenc_bytes()?)?;
-                    }
-                }
+                GTIDS => self.add_gtids(data)?,
                 TRANSACTION_CHARACTERISTICS => {
                     self.transaction_characteristics =
                         Some(Bytes::copy_from_slice(data.lenenc_bytes()?));
@@ -112,7 +107,12 @@ impl SessionTrack {
         Ok(())
     }
 
-    fn add_gtids(&mut self, more: &[u8]) -> Result<(), ProtocolError> {
+    fn add_gtids(&mut self, mut data: Reader<'_>) -> Result<(), ProtocolError> {
+        // One byte says how the set is written; only 0, text, exists.
+        if data.u8()? != 0 {
+            return Ok(());
+        }
+        let more = data.lenenc_bytes()?;
         let Some(known) = self.gtids.as_ref().filter(|known| !known.is_empty()) else {
             self.gtids = Some(Bytes::copy_from_slice(more));
             return Ok(());

@@ -1,0 +1,333 @@
+//! The meaning side of [`Exchange`]: what the packets that are held say, what each leads to, and the form each takes for
+//! the client.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::super::ProtocolError;
+use super::super::flags::{Capabilities, Status};
+use super::super::packet::{self, Header, Reader};
+use super::super::response::{self, EofPacket, ErrPacket, OkView};
+use super::{Defined, Exchange, Numbering, Outcome, Phase, PreparedStatement, ReplyShape};
+
+/// Shortest OK packet; what is shorter and starts with 0xFE is an EOF, whatever was negotiated.
+const OK_BYTES_MIN: usize = 7;
+/// Flags that belong to one result and would be wrong in a packet made before its end.
+const OF_ONE_RESULT: Status = Status::SERVER_MORE_RESULTS_EXISTS
+    .union(Status::SERVER_STATUS_CURSOR_EXISTS)
+    .union(Status::SERVER_STATUS_LAST_ROW_SENT)
+    .union(Status::SERVER_PS_OUT_PARAMS)
+    .union(Status::SERVER_SESSION_STATE_CHANGED);
+
+/// A packet that is held until it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    Ok,
+    Err,
+    ColumnCount,
+    LocalInfile,
+    PrepareOk,
+    /// The EOF after column definitions.
+    DefinitionsEof,
+    /// The OK or EOF after rows or COM_FIELD_LIST's definitions.
+    End,
+}
+
+impl Exchange {
+    /// Handles a packet that is there whole. Returns the file's name for LOCAL INFILE.
+    pub(super) fn hold(
+        &mut self,
+        held: Held,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<Option<Bytes>, ProtocolError> {
+        match held {
+            Held::Ok => self.ok(header, body, out)?,
+            Held::Err => self.err(header, body, out)?,
+            Held::ColumnCount => self.column_count(header, body, out)?,
+            Held::PrepareOk => self.prepare_ok(header, body, out)?,
+            Held::DefinitionsEof => self.definitions_eof(header, body, out)?,
+            Held::End => self.end_of_rows(header, body, out)?,
+            Held::LocalInfile => {
+                if !self.client.contains(Capabilities::CLIENT_LOCAL_FILES) {
+                    return Err(ProtocolError::Unsupported(
+                        "LOCAL INFILE for a client without CLIENT_LOCAL_FILES",
+                    ));
+                }
+                self.copy(header, body, out)?;
+                self.phase = Phase::Infile;
+                return Ok(Some(Bytes::copy_from_slice(
+                    body.get(1..).unwrap_or_default(),
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    fn copy(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let seq = self.number(header)?;
+        out.put_slice(
+            &Header {
+                len: body.len(),
+                seq,
+            }
+            .to_bytes(),
+        );
+        out.put_slice(body);
+        Ok(())
+    }
+
+    fn ok(&mut self, header: Header, body: &[u8], out: &mut BytesMut) -> Result<(), ProtocolError> {
+        let ok = self.read_ok(body)?;
+        self.put_ok(header, body, &ok, out)?;
+        self.tally.rows = 0;
+        self.tally.outcome = Outcome::Ok {
+            affected_rows: ok.affected_rows,
+            last_insert_id: ok.last_insert_id,
+        };
+        self.end_result(&ok)
+    }
+
+    /// Reads an OK, or an EOF as if it were one.
+    fn read_ok<'a>(&self, body: &'a [u8]) -> Result<OkView<'a>, ProtocolError> {
+        if body.first() == Some(&response::EOF)
+            && (body.len() < OK_BYTES_MIN
+                || !self.server.contains(Capabilities::CLIENT_DEPRECATE_EOF))
+        {
+            let eof = EofPacket::parse(body)?;
+            let (status, warnings) = (eof.status, eof.warnings);
+            return Ok(OkView {
+                affected_rows: 0,
+                last_insert_id: 0,
+                status,
+                warnings,
+                info: &[],
+                track: &[],
+            });
+        }
+        OkView::parse(body, self.server)
+    }
+
+    /// Appends an OK or EOF in the form that the client expects.
+    fn put_ok(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        ok: &OkView<'_>,
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let differs = Capabilities(self.client.bits() ^ self.server.bits());
+        let first = body.first().copied().unwrap_or(response::OK);
+        let same_form =
+            first == response::OK || !differs.contains(Capabilities::CLIENT_DEPRECATE_EOF);
+        if same_form && !differs.contains(Capabilities::CLIENT_SESSION_TRACK) {
+            return self.copy(header, body, out);
+        }
+        let mut seq = self.number(header)?;
+        if first == response::EOF && !self.client.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+            EofPacket {
+                warnings: ok.warnings,
+                status: ok.status,
+            }
+            .encode(out, &mut seq);
+        } else {
+            packet::write_with(out, &mut seq, |out| ok.put(first, self.client, out));
+        }
+        Ok(())
+    }
+
+    /// Takes down what a result's last packet says, and whether another result follows.
+    fn end_result(&mut self, ok: &OkView<'_>) -> Result<(), ProtocolError> {
+        self.tally.results = self.tally.results.saturating_add(1);
+        self.tally.status = ok.status;
+        self.tally.status_reported = true;
+        self.tally.warnings = ok.warnings;
+        if ok.last_insert_id != 0 {
+            self.tally.last_insert_id = ok.last_insert_id;
+        }
+        if !ok.track.is_empty() {
+            self.tally.track.merge_block(ok.track)?;
+        }
+        let more = ok.status.contains(Status::SERVER_MORE_RESULTS_EXISTS)
+            && matches!(self.shape, ReplyShape::Query | ReplyShape::Execute);
+        self.phase = if more { Phase::Head } else { Phase::Ended };
+        Ok(())
+    }
+
+    fn err(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let ErrPacket {
+            code,
+            sql_state,
+            message,
+        } = ErrPacket::parse(body)?;
+        if self.numbering == Numbering::First && header.seq == 0 {
+            return Err(ProtocolError::Unsolicited { code });
+        }
+        if let Phase::Rows { eof_owed: true } = self.phase {
+            self.put_eof(out, header.seq);
+        }
+        self.copy(header, body, out)?;
+        self.tally.results = self.tally.results.saturating_add(1);
+        self.tally.status_reported = false;
+        self.tally.rows = 0;
+        self.tally.warnings = 0;
+        self.tally.outcome = Outcome::Err {
+            code,
+            sql_state,
+            message,
+        };
+        self.phase = Phase::Ended;
+        Ok(())
+    }
+
+    fn column_count(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let mut reader = Reader::new(body);
+        let count = u16::try_from(reader.lenenc_int()?).unwrap_or(0);
+        if count == 0 || !reader.is_empty() {
+            return Err(ProtocolError::Malformed("column count"));
+        }
+        self.copy(header, body, out)?;
+        self.tally.rows = 0;
+        self.phase = Phase::Definitions {
+            left: count,
+            of: Defined::Result,
+        };
+        Ok(())
+    }
+
+    /// "COM_STMT_PREPARE_OK".
+    fn prepare_ok(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let mut reader = Reader::new(body);
+        reader.u8()?;
+        let id = reader.u32()?;
+        let columns = reader.u16()?;
+        let params = reader.u16()?;
+        reader.u8()?;
+        let warnings = if reader.is_empty() { 0 } else { reader.u16()? };
+        self.copy(header, body, out)?;
+        self.tally.prepared = Some(PreparedStatement {
+            id,
+            columns,
+            params,
+            warnings,
+        });
+        self.tally.warnings = warnings;
+        self.tally.results = 1;
+        self.tally.outcome = Outcome::Prepared;
+        let of = Defined::Params { columns };
+        match params {
+            0 => self.after_prepared_part(of),
+            left => self.phase = Phase::Definitions { left, of },
+        }
+        Ok(())
+    }
+
+    fn definitions_eof(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let Phase::DefinitionsEof { of } = self.phase else {
+            return Err(ProtocolError::OutOfTurn("no EOF was due"));
+        };
+        let eof = EofPacket::parse(body)?;
+        if self.opens_cursor(eof.status) {
+            return self.end_of_rows(header, body, out);
+        }
+        if self.client.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+            self.number(header)?;
+            self.shift = self.shift.wrapping_sub(1);
+        } else {
+            self.copy(header, body, out)?;
+        }
+        self.tally.status = eof.status;
+        self.after_prepared_part(of);
+        Ok(())
+    }
+
+    fn opens_cursor(&self, status: Status) -> bool {
+        self.shape == ReplyShape::Execute
+            && self.tally.rows == 0
+            && status.contains(Status::SERVER_STATUS_CURSOR_EXISTS)
+    }
+
+    fn end_of_rows(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        let ok = self.read_ok(body)?;
+        let cursor = self.opens_cursor(ok.status);
+        if !cursor && let Phase::Rows { eof_owed: true } = self.phase {
+            self.put_eof(out, header.seq);
+        }
+        self.put_ok(header, body, &ok, out)?;
+        self.tally.outcome = if cursor {
+            Outcome::CursorOpened
+        } else {
+            Outcome::ResultSet
+        };
+        self.end_result(&ok)
+    }
+
+    /// The last of a run of column definitions passed through.
+    pub(super) fn defined(&mut self, of: Defined, out: &mut BytesMut) {
+        if !self.server.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+            self.phase = Phase::DefinitionsEof { of };
+            return;
+        }
+        let eof_owed = !self.client.contains(Capabilities::CLIENT_DEPRECATE_EOF);
+        if of == Defined::Result {
+            self.phase = Phase::Rows { eof_owed };
+            return;
+        }
+        if eof_owed && let Numbering::Next(next) = self.numbering {
+            self.put_eof(out, next);
+        }
+        self.after_prepared_part(of);
+    }
+
+    fn after_prepared_part(&mut self, of: Defined) {
+        self.phase = match of {
+            Defined::Params { columns } if columns > 0 => Phase::Definitions {
+                left: columns,
+                of: Defined::Prepared,
+            },
+            Defined::Params { .. } | Defined::Prepared => Phase::Ended,
+            Defined::Result => Phase::Rows { eof_owed: false },
+        };
+    }
+
+    /// Puts an EOF in front of the server's packet `next`; all later ones move by one.
+    pub(super) fn put_eof(&mut self, out: &mut BytesMut, next: u8) {
+        let mut seq = next.wrapping_add(self.shift);
+        EofPacket {
+            warnings: 0,
+            status: self.tally.status.without(OF_ONE_RESULT),
+        }
+        .encode(out, &mut seq);
+        self.shift = self.shift.wrapping_add(1);
+    }
+}

@@ -162,6 +162,7 @@ fn accept(shared: &Arc<Shared>, address: SocketAddr, listener: TcpListener) {
                 let shared = Arc::clone(shared);
                 std::thread::spawn(move || {
                     carry(&shared, &client);
+                    drop(client);
                     shared.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }

@@ -102,9 +102,15 @@ impl Process {
         }
     }
 
-    /// Stops it and its children in their tracks (SIGSTOP): connections stay open and nothing answers.
+    /// Stops it and its children in their tracks (SIGSTOP): connections stay open and nothing answers. Returns when every
+    /// thread has stopped, which is a moment after the signal.
     pub(crate) fn freeze(&mut self) {
         self.signal_group(Signal::STOP);
+        let what = format!("the threads of {} to stop", self.name);
+        poll::until(GRACE, &what, || match running_threads(self.pid()) {
+            0 => Ok(()),
+            running => Err(format!("{running} are running")),
+        });
     }
 
     /// Lets it go on after [`Self::freeze`].
@@ -174,6 +180,34 @@ impl Process {
         let raw = i32::try_from(self.child.id()).expect("a process id");
         Pid::from_raw(raw).expect("a process id is not 0")
     }
+}
+
+/// How many threads of the processes in `group` are not stopped, from `/proc/PID/task/TID/stat` (proc(5)).
+fn running_threads(group: u32) -> usize {
+    let entries = |path: &Path| {
+        fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+    };
+    let stat = |dir: &Path| {
+        let text = fs::read_to_string(dir.join("stat")).unwrap_or_default();
+        // the program's name, in brackets, may hold anything; after it come state, parent and process group
+        let fields = text
+            .rsplit_once(") ")
+            .map(|(_, rest)| rest.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        fields.unwrap_or_default()
+    };
+    entries(Path::new("/proc"))
+        .filter(|dir| stat(dir).get(2) == Some(&group.to_string()))
+        .flat_map(|dir| entries(&dir.join("task")))
+        .filter(|task| {
+            stat(task)
+                .first()
+                .is_some_and(|state| state != "T" && state != "Z")
+        })
+        .count()
 }
 
 impl Drop for Process {

@@ -33,7 +33,7 @@ start_agent() {
   # the sockets' folder is the agent's; whoever may talk to it is decided by the agent (peer_users), not by the folder
   install -d -o "$AGENT_UID" -g "$AGENT_GID" "$STATE/run" "$STATE/site"
   setting SHOP_MYSQL_SOCKET "$STATE/run/mysql.sock"
-  setting SHOP_MYSQL_USER shop
+  setting SHOP_MYSQL_USER web
   setting SHOP_REDIS_HOST tls://127.0.0.1
   setting SHOP_REDIS_PORT "$REDIS_PORT"
   setting SHOP_REDIS_CA "$STATE/tls/ca.pem"

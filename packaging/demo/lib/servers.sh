@@ -51,6 +51,7 @@ prepare_mysql() {
   secret mysql-root root
   secret mysql-repl root
   secret mysql-shop "$AGENT_UID"
+  secret mysql-monitor "$AGENT_UID"
   touch "$STATE/secrets/"{mysql-root.cnf,accounts.sql} && chmod 600 "$STATE/secrets/"{mysql-root.cnf,accounts.sql}
   printf '[client]\nuser=root\npassword=%s\n' "$(cat "$STATE/secrets/mysql-root")" >"$STATE/secrets/mysql-root.cnf"
   cat >"$STATE/secrets/accounts.sql" <<SQL
@@ -60,7 +61,8 @@ GRANT REPLICATION SLAVE ON *.* TO repl@'%';
 CREATE DATABASE shop;
 CREATE USER shop@'%' IDENTIFIED BY '$(cat "$STATE/secrets/mysql-shop")' REQUIRE SSL;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shop.* TO shop@'%';
-GRANT REPLICATION CLIENT ON *.* TO shop@'%';
+CREATE USER monitor@'%' IDENTIFIED BY '$(cat "$STATE/secrets/mysql-monitor")' REQUIRE SSL;
+GRANT REPLICATION CLIENT ON *.* TO monitor@'%';
 SQL
   NODE_DIR=$first NODE_ID=1 NODE_PORT=$NODE_PORT_0 NODE_READ_ONLY=OFF render mysql.cnf "$first/my.cnf"
   start mysql-init "$CACHE/mysql9/bin/mysqld" --defaults-file="$first/my.cnf" --skip-log-bin --initialize-insecure \
@@ -127,9 +129,9 @@ start_storage() {
   # the account's key by the environment: it never stands in a command line
   AZURITE_ACCOUNTS="demoshop:$(cat "$STATE/secrets/storage-key")" start storage node "$CACHE/azurite/node_modules/azurite/dist/src/blob/main.js" \
     --blobHost 127.0.0.1 --blobPort "$STORAGE_PORT" --location "$STATE/storage" --silent --disableTelemetry --skipApiVersionCheck \
-    --disableProductStyleUrl
-  setting STORAGE_URL "http://127.0.0.1:$STORAGE_PORT/demoshop"
-  await storage 30 "its first answer" curl -s -o /dev/null "$STORAGE_URL"
+    --disableProductStyleUrl --cert "$STATE/tls/storage.pem" --key "$STATE/tls/storage-key.pem"
+  setting STORAGE_URL "https://127.0.0.1:$STORAGE_PORT/demoshop"
+  await storage 30 "its first answer" curl --silent --cacert "$STATE/tls/ca.pem" --output /dev/null "$STORAGE_URL"
   php "$DEMO/seed/sas.php" demoshop rwdlac <"$STATE/secrets/storage-key" >"$STATE/secrets/storage-editor.sas"
   php "$DEMO/seed/sas.php" demoshop rl <"$STATE/secrets/storage-key" >"$STATE/secrets/storage-agent.sas"
   chown "$AGENT_UID" "$STATE/secrets/storage-agent.sas"
@@ -152,8 +154,8 @@ upload() {
     cd "$1" || exit 1
     find . -type f -printf '%P\n' | sort | while read -r file; do
       case $file in *.svg) kind=image/svg+xml ;; *.css) kind=text/css ;; *) kind=application/octet-stream ;; esac
-      printf 'next\nupload-file = "%s"\nurl = "%s/www/%s?%s"\nheader = "x-ms-blob-type: BlockBlob"\nheader = "Content-Type: %s"\nfail\nsilent\nshow-error\n' \
-        "$file" "$STORAGE_URL" "$file" "$signature" "$kind"
+      printf 'next\ncacert = "%s"\nupload-file = "%s"\nurl = "%s/www/%s?%s"\nheader = "x-ms-blob-type: BlockBlob"\nheader = "Content-Type: %s"\nfail\nsilent\nshow-error\n' \
+        "$STATE/tls/ca.pem" "$file" "$STORAGE_URL" "$file" "$signature" "$kind"
     done >"$list"
     curl --fail --silent --show-error --config "$list"
   ) >>"$LOGS/upload.log" 2>&1 || fail "the upload to the storage container failed" "$LOGS/upload.log"
@@ -162,6 +164,7 @@ upload() {
 create_container() {
   curl --fail --silent --show-error --config - >>"$LOGS/upload.log" 2>&1 <<CURL || fail "the storage container could not be made" "$LOGS/upload.log"
 request = PUT
+cacert = "$STATE/tls/ca.pem"
 url = "$STORAGE_URL/www?restype=container&$(cat "$STATE/secrets/storage-editor.sas")"
 header = "Content-Length: 0"
 CURL

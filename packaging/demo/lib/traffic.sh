@@ -59,7 +59,7 @@ SQL
 }
 
 # --- an editor ----------------------------------------------------------------------------------------------------------------
-blob_etag() { curl --silent --head --config - <<<"url = \"$STORAGE_URL/www/$1?$(cat "$STATE/secrets/storage-agent.sas")\"" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
+blob_etag() { curl --silent --head --cacert "$STATE/tls/ca.pem" --config - <<<"url = \"$STORAGE_URL/www/$1?$(cat "$STATE/secrets/storage-agent.sas")\"" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
 # replace_picture: a new version of one blob; how long until the shop shows it, and was anything else touched?
 replace_picture() {
   local name=pictures/storm-lantern.svg before after started fresh=$STATE/editor/fresh

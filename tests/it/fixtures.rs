@@ -11,7 +11,7 @@ use crate::support::pki::Authority;
 use crate::support::router::Router;
 use crate::support::scratch::Scratch;
 use crate::support::web::Apache;
-use crate::support::{azurite, http, php, poll, prometheus, redis};
+use crate::support::{azurite, http, php, poll, programs, prometheus, redis};
 
 #[test]
 fn mysql_replicates_lags_and_fails_over() {
@@ -101,6 +101,36 @@ fn mysql_accounts_work_and_the_log_shows_their_clients() {
     poll::until(Duration::from_secs(5), "the clients to be gone", || {
         cluster.connections(0).is_empty()
     });
+}
+
+#[test]
+fn mysql_serves_the_certificate_it_is_given() {
+    let cluster = Cluster::builder().build();
+    assert!(mysql_certificate(&cluster).contains("Verification: OK"));
+    cluster.stop(0);
+    cluster.use_certificate(0, &cluster.authority().issue_expired("old"));
+    cluster.start(0);
+    assert!(mysql_certificate(&cluster).contains("certificate has expired"));
+}
+
+/// What openssl thinks of the certificate that node 0 serves.
+fn mysql_certificate(cluster: &Cluster) -> String {
+    let output = Command::new("openssl")
+        .args([
+            "s_client",
+            "-starttls",
+            "mysql",
+            "-verify_hostname",
+            "localhost",
+            "-connect",
+            &cluster.address(0),
+            "-CAfile",
+        ])
+        .arg(cluster.ca_path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
@@ -409,4 +439,30 @@ fn a_killed_run_leaves_no_server_behind() {
         "the server and its directory to be gone",
         || !std::fs::exists(format!("/proc/{pid}")).unwrap() && !std::fs::exists(socket).unwrap(),
     );
+}
+
+#[test]
+fn php_runs_as_the_user_asked_for_and_is_killed_midway() {
+    let code = "echo posix_getpwuid(posix_geteuid())['name'];";
+    assert_eq!(
+        php::Script::code(code).user("www-data").run().expect_ok(),
+        "www-data"
+    );
+    assert!(
+        php::eval("echo $undefined;", &[])
+            .stderr
+            .contains("Undefined variable")
+    );
+
+    let script = php::Script::code("echo 'begun'; flush(); while (true) { usleep(1000); }").spawn();
+    poll::until(Duration::from_secs(10), "the program's output", || {
+        script.stdout() == "begun"
+    });
+    assert!(!script.kill().status.success());
+}
+
+#[test]
+#[should_panic(expected = "or `tests/support/install.sh redis`, which installs it")]
+fn a_missing_program_fails_the_test_and_names_the_cure() {
+    programs::find("redis-server-of-another-world", "redis");
 }

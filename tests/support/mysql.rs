@@ -258,6 +258,15 @@ impl Cluster {
         self.take(node).stop();
     }
 
+    /// Serves another certificate on `node`, which must be down, from the next [`Self::start`] on: an expired one, or one for
+    /// another name ([`Self::authority`] issues them). A running server would refuse to load a bad one.
+    pub(crate) fn use_certificate(&self, node: usize, certificate: &Certificate) {
+        let path = self.nodes[node].dir.join("my.cnf");
+        let old = std::fs::read_to_string(&path).expect("my.cnf");
+        let (cert, key) = (certificate.cert.display(), certificate.key.display());
+        std::fs::write(path, format!("{old}\nssl-cert={cert}\nssl-key={key}\n")).expect("my.cnf");
+    }
+
     /// SIGSTOP to `node`: connections stay open, new ones are accepted by the kernel, nothing answers.
     pub(crate) fn freeze(&self, node: usize) {
         lock(&self.nodes[node].process)

@@ -61,9 +61,28 @@ pub(crate) struct Script {
 impl Script {
     /// A file of `tests/php/`.
     pub(crate) fn file(name: &str) -> Self {
-        let path = programs::tests_dir().join("php").join(name);
-        assert!(path.is_file(), "{} is not there", path.display());
-        Self::new(vec!["-f".into(), path.display().to_string()])
+        let folder = programs::tests_dir().join("php");
+        assert!(
+            folder.join(name).is_file(),
+            "{} has no {name}",
+            folder.display()
+        );
+        let script = Self::new(Vec::new());
+        // a copy, because another user may not be able to reach the repository
+        let copied = Command::new("cp")
+            .arg("-rL")
+            .args([&folder, &script.scratch.join("php")])
+            .status();
+        assert!(
+            copied.expect("cp runs").success(),
+            "cannot copy {}",
+            folder.display()
+        );
+        let path = script.scratch.join("php").join(name);
+        Self {
+            args: vec!["-f".into(), path.display().to_string()],
+            ..script
+        }
     }
 
     /// Code without the opening tag.
@@ -89,7 +108,7 @@ impl Script {
         self
     }
 
-    /// Runs as this user, as php-fpm runs as `www-data`. Needs root. The program's file must be readable for that user.
+    /// Runs as this user, as php-fpm runs as `www-data`. Needs root.
     pub(crate) fn user(mut self, name: &str) -> Self {
         self.user = Some(name.to_owned());
         self

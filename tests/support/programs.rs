@@ -10,12 +10,14 @@ pub(crate) fn cache() -> PathBuf {
     std::env::var_os("LAMPLIGHTER_CACHE").map_or_else(home, PathBuf::from)
 }
 
-/// The folder `tests/` of the repository.
+/// The folder `tests/` of the repository, whichever package of it includes this.
 pub(crate) fn tests_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests")
-        .canonicalize()
-        .expect("tests/ lies beside the package")
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = package
+        .ancestors()
+        .map(|dir| dir.join("tests"))
+        .find(|dir| dir.join("support/lib.rs").is_file());
+    found.expect("tests/support lies beside or above the package")
 }
 
 /// The path of program `name` from `PATH` or a system folder. Panics, naming the cure, when it is not installed; `part` is

@@ -1,1 +1,28 @@
-//! The local MySQL endpoint: pooled, multiplexed, read/write split
+//! The local MySQL endpoint: PHP talks to a unix socket, this crate talks to the servers.
+//!
+//! Life of a query: [`endpoint`](self) accepts a client, `client` logs it in on a greeting made here, `session` reads a command,
+//! `lamplighter_wire::sql` says what it does, `route` picks the server, `pool` gives a connection of the right bucket, the
+//! session relays request and reply through `lamplighter_wire::mysql::exchange`, and `hold` decides from the server's own word
+//! whether the connection goes back. Beside it `monitor` watches the servers and `metrics` counts.
+//!
+//! Rows are never parsed; a result of any size passes through one small buffer; a connection goes back to its pool only with the
+//! proof that the reply was over.
+
+mod access;
+mod client;
+mod config;
+mod endpoint;
+mod error;
+mod hold;
+mod metrics;
+mod monitor;
+mod pool;
+mod route;
+mod server;
+mod session;
+
+pub use access::AccessError;
+pub use config::{Client, Config, Consistency, INTERNAL_USER, LagUnknown, Monitor, Pool};
+pub use endpoint::{Proxy, ReloadHandle, StartError, check_online};
+pub use error::OpenError;
+pub use metrics::Metrics;

@@ -1,0 +1,255 @@
+//! The `[mysql]` table: what each key means, its default and why. Pure; no IO.
+
+use std::collections::BTreeMap;
+
+use lamplighter_core::config::{Problem, SecretFile};
+use lamplighter_core::net::{HostPort, ListenAddress};
+use lamplighter_core::tls::TlsConfig;
+use lamplighter_core::units::{Bytes, Millis};
+use serde::{Deserialize, Serialize};
+
+/// The user name under which the agent's own jobs connect; by SO_PEERCRED only.
+pub const INTERNAL_USER: &str = "lamplighter";
+
+/// The local MySQL endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect. Unix sockets and loopback TCP only: the endpoint speaks no TLS to clients.
+    #[serde(default = "default_listen")]
+    pub listen: Vec<ListenAddress>,
+    /// Permission bits of the unix sockets, octal. Default `"0666"`: who may log in is decided by the peer's user id, not by the file.
+    #[serde(default = "default_socket_mode")]
+    pub socket_mode: String,
+    /// The server that takes writes.
+    pub primary: HostPort,
+    /// Servers that may answer reads outside transactions.
+    #[serde(default)]
+    pub replicas: Vec<HostPort>,
+    /// The agent's own account on the servers.
+    pub user: String,
+    /// The file with that account's password; read at each new server connection, so a rotated password is picked up.
+    pub password_file: SecretFile,
+    /// TLS to the servers.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// What a read may miss. Default `"session"`.
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// Clients connected at once; more wait in the kernel's queue. Default 10000.
+    #[serde(default = "default_clients_max")]
+    pub clients_max: usize,
+    /// How long a client may take to log in. Default 10 s.
+    #[serde(default = "default_login_timeout")]
+    pub login_timeout: Millis,
+    /// Limit for reaching a server, TLS and login together. Default 5 s.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: Millis,
+    /// Let clients send files with LOAD DATA LOCAL. Default false, as in MySQL: a hostile server could ask for any file.
+    #[serde(default)]
+    pub local_infile: bool,
+    /// Statements up to this size are read before they are sent, to see what they do; larger ones go to the primary and keep
+    /// their connection. Default 1 MiB.
+    #[serde(default = "default_statement_size_max")]
+    pub statement_size_max: Bytes,
+    /// Who may connect locally, by user name.
+    #[serde(default)]
+    pub clients: BTreeMap<String, Client>,
+    /// Server connections.
+    #[serde(default)]
+    pub pool: Pool,
+    /// How the servers are watched.
+    #[serde(default)]
+    pub monitor: Monitor,
+}
+
+/// Who may log in under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Client {
+    /// Local users who need no password on a unix socket; the kernel vouches for them (SO_PEERCRED).
+    pub peer_users: Vec<String>,
+    /// The file with the password for everybody else (caching_sha2_password or mysql_native_password).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<SecretFile>,
+}
+
+/// What a read may miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Reads may be as old as `monitor.lag_max` allows.
+    Eventual,
+    /// A client that wrote reads from the primary until it disconnects, so it always sees its own writes.
+    #[default]
+    Session,
+}
+
+/// Server connections, per server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// At most so many connections to one server. Default 20; servers on Azure allow few (`max_connections`).
+    pub max_server_connections: usize,
+    /// So many are kept open and idle per server once somebody has used it. Default 1.
+    pub min_idle: usize,
+    /// How long a statement may wait for a connection. Default 2 s.
+    pub wait_timeout: Millis,
+    /// Connections older than this are closed when idle, so that moved servers and changed settings are noticed. Default 30 min.
+    pub age_max: Millis,
+    /// Idle connections beyond `min_idle` are closed after this. Default 5 min.
+    pub idle_timeout: Millis,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            max_server_connections: 20,
+            min_idle: 1,
+            wait_timeout: Millis::from_secs(2),
+            age_max: Millis::from_secs(30 * 60),
+            idle_timeout: Millis::from_secs(5 * 60),
+        }
+    }
+}
+
+/// How the servers are watched.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Monitor {
+    /// Pause between two looks at a server. Default 1 s.
+    pub interval: Millis,
+    /// A replica further behind gets no reads. Default 10 s.
+    pub lag_max: Millis,
+    /// What to do with a replica whose lag cannot be seen (no REPLICATION CLIENT right): `"avoid"` (default) or `"use"`.
+    pub lag_unknown: LagUnknown,
+    /// Another account to watch with. Default: the endpoint's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// That account's password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<SecretFile>,
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Self {
+            interval: Millis::from_secs(1),
+            lag_max: Millis::from_secs(10),
+            lag_unknown: LagUnknown::Avoid,
+            user: None,
+            password_file: None,
+        }
+    }
+}
+
+/// What to do with a replica whose lag cannot be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LagUnknown {
+    /// Give it no reads.
+    #[default]
+    Avoid,
+    /// Give it reads all the same.
+    Use,
+}
+
+fn default_listen() -> Vec<ListenAddress> {
+    vec![ListenAddress::Unix("/run/lamplighter/mysql.sock".into())]
+}
+
+fn default_socket_mode() -> String {
+    "0666".to_owned()
+}
+
+const fn default_clients_max() -> usize {
+    10_000
+}
+
+const fn default_login_timeout() -> Millis {
+    Millis::from_secs(10)
+}
+
+const fn default_connect_timeout() -> Millis {
+    Millis::from_secs(5)
+}
+
+const fn default_statement_size_max() -> Bytes {
+    Bytes::from_mib(1)
+}
+
+impl Config {
+    /// The permission bits of `socket_mode`.
+    #[must_use]
+    pub fn socket_mode_bits(&self) -> Option<u32> {
+        u32::from_str_radix(&self.socket_mode, 8).ok().filter(|mode| *mode <= 0o777)
+    }
+
+    /// Rules that serde cannot express.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut add = |key: &str, message: String| problems.push(Problem::new(key, message));
+        if self.listen.is_empty() {
+            add("listen", "needs at least one address".to_owned());
+        }
+        for address in &self.listen {
+            if let ListenAddress::Tcp(socket) = address
+                && !socket.ip().is_loopback()
+            {
+                add("listen", format!("{address} is not loopback; clients are not encrypted here, so listen on 127.0.0.1 or a unix socket"));
+            }
+        }
+        if self.socket_mode_bits().is_none() {
+            add("socket_mode", format!("{:?} is no octal mode such as \"0666\"", self.socket_mode));
+        }
+        if self.clients.is_empty() {
+            add("clients", "nobody may connect; add for example [mysql.clients.web] with peer_users = [\"www-data\"]".to_owned());
+        }
+        for (name, client) in &self.clients {
+            let key = format!("clients.{name}");
+            if name == INTERNAL_USER {
+                add(&key, "is the agent's own name; choose another".to_owned());
+            } else if client.peer_users.is_empty() && client.password_file.is_none() {
+                add(&key, "needs peer_users or password_file".to_owned());
+            }
+        }
+        if self.pool.max_server_connections == 0 {
+            add("pool.max_server_connections", "must be at least 1".to_owned());
+        }
+        if self.pool.min_idle > self.pool.max_server_connections {
+            add("pool.min_idle", "is larger than pool.max_server_connections".to_owned());
+        }
+        if self.clients_max == 0 {
+            add("clients_max", "must be at least 1".to_owned());
+        }
+        if self.monitor.interval.as_u64() < 100 {
+            add("monitor.interval", "is shorter than 100ms; it would load the servers".to_owned());
+        }
+        if self.monitor.user.is_some() != self.monitor.password_file.is_some() {
+            add("monitor.user", "and monitor.password_file go together".to_owned());
+        }
+        if self.replicas.contains(&self.primary) {
+            add("replicas", format!("{} is the primary; leave it out", self.primary));
+        }
+        problems
+    }
+
+    /// Every secret file it names, with its key.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<(String, &SecretFile)> {
+        let mut files = vec![("password_file".to_owned(), &self.password_file)];
+        for (name, client) in &self.clients {
+            if let Some(file) = &client.password_file {
+                files.push((format!("clients.{name}.password_file"), file));
+            }
+        }
+        if let Some(file) = &self.monitor.password_file {
+            files.push(("monitor.password_file".to_owned(), file));
+        }
+        files
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! The subsystem: binds the listeners, makes pools and monitors, accepts clients and gives each a session.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use lamplighter_core::config::{OnlineCheck, SecretDirs};
+use lamplighter_core::fault::{Culprit, Fault, Retry, chain};
+use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
+use lamplighter_core::metrics::{MetricsError, Registry};
+use lamplighter_core::net::{Accepted, Acceptor, BindError, HostPort, ListenAddress, Sockets};
+use lamplighter_core::tls::{TlsClient, TlsError};
+use lamplighter_wire::mysql::flags::Capabilities;
+use tokio::sync::Semaphore;
+
+use crate::access::{Access, AccessError};
+use crate::client::{Client, Greeter, LoginError};
+use crate::config::{self, Config, Consistency};
+use crate::error::StatementError;
+use crate::metrics::Metrics;
+use crate::monitor::{self, Role, Watcher};
+use crate::pool::{Lease, Pool};
+use crate::server::{Account, Bucket, Idle};
+use crate::session::Session;
+
+/// How often pools are looked after.
+const MAINTENANCE: Duration = Duration::from_secs(1);
+
+/// What every session shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) primary: Arc<Pool>,
+    replicas: Vec<Replica>,
+    pub(crate) greeter: Greeter,
+    pub(crate) metrics: Metrics,
+    pub(crate) consistency: Consistency,
+    pub(crate) monitor: config::Monitor,
+    pub(crate) statement_size_max: usize,
+    /// Spreads reads over the replicas.
+    pub(crate) turn: AtomicUsize,
+    login_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Replica {
+    pool: Arc<Pool>,
+    /// May answer reads now; written by the monitor, and by whoever finds it unreachable.
+    fit: AtomicBool,
+}
+
+impl Shared {
+    /// Writes which replicas may answer reads; returns how many there are.
+    pub(crate) fn fit_replicas(&self, fit: &mut [bool]) -> usize {
+        for (place, replica) in fit.iter_mut().zip(&self.replicas) {
+            *place = replica.fit.load(Ordering::Relaxed);
+        }
+        self.replicas.len().min(fit.len())
+    }
+
+    pub(crate) fn set_fit(&self, index: usize, fit: bool) {
+        if let Some(replica) = self.replicas.get(index) {
+            replica.fit.store(fit, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection to a replica. One that cannot be reached gets no reads until the monitor has seen it well.
+    pub(crate) async fn acquire_replica(&self, index: usize, bucket: &Bucket) -> Result<Lease, StatementError> {
+        let pool = &self.replicas.get(index).map_or(&self.primary, |replica| &replica.pool);
+        let acquired = pool.acquire(bucket).await;
+        if matches!(acquired, Err(StatementError::Open { .. })) {
+            self.set_fit(index, false);
+        }
+        acquired
+    }
+}
+
+/// Why the endpoint could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A listener could not be registered.
+    #[error("cannot accept clients")]
+    Accept(#[from] io::Error),
+    /// A local account.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The CA.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The agent's own password.
+    #[error(transparent)]
+    Secret(#[from] lamplighter_core::secret::SecretError),
+    /// A metric twice.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+impl From<StartError> for Fault {
+    fn from(error: StartError) -> Self {
+        let culprit = match &error {
+            StartError::Metrics(_) => Culprit::Bug,
+            StartError::Bind(_) | StartError::Accept(_) => Culprit::Platform,
+            StartError::Access(_) | StartError::Tls(_) | StartError::Secret(_) => Culprit::Operator,
+        };
+        Self::new(culprit, Retry::Never, error)
+    }
+}
+
+/// The local MySQL endpoint.
+#[derive(Debug)]
+pub struct Proxy {
+    config: Config,
+    secret_dirs: SecretDirs,
+    acceptors: Vec<Acceptor>,
+    shared: Arc<Shared>,
+    tls: Option<Arc<TlsClient>>,
+}
+
+/// Reads the CA again; passwords are read at each new connection anyway.
+#[derive(Debug, Clone)]
+pub struct ReloadHandle(Option<Arc<TlsClient>>);
+
+impl ReloadHandle {
+    /// New server connections trust what the CA file holds now.
+    ///
+    /// # Errors
+    /// If it cannot be read; the old one stays.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.0.as_ref().map_or(Ok(()), |tls| tls.reload())
+    }
+}
+
+impl Proxy {
+    /// Binds the listeners and reads the secrets; touches no server. Needs a runtime.
+    ///
+    /// # Errors
+    /// If an address is taken, a secret or the CA cannot be read, or a local user does not exist.
+    pub fn bind(
+        config: Config,
+        secret_dirs: &SecretDirs,
+        sockets: &mut Sockets,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let metrics = Metrics::register(registry)?;
+        let tls = if config.tls.enabled { Some(Arc::new(TlsClient::new(&config.tls)?)) } else { None };
+        secret_dirs.read(&config.password_file)?;
+        let facts = Arc::new(ArcSwapOption::empty());
+        let pool = |server: &HostPort| {
+            let account = account(&config, secret_dirs, server, tls.clone(), Arc::clone(&facts));
+            Pool::new(account, config.pool.clone(), &metrics)
+        };
+        let access = Access::new(&config.clients, secret_dirs)?;
+        let places = Arc::new(Semaphore::new(config.clients_max));
+        let mode = config.socket_mode_bits().unwrap_or(0o600);
+        let mut acceptors = Vec::new();
+        for address in &config.listen {
+            acceptors.push(Acceptor::sharing(sockets.bind(address, mode)?, Arc::clone(&places))?);
+        }
+        let shared = Shared {
+            primary: pool(&config.primary),
+            replicas: config
+                .replicas
+                .iter()
+                .map(|server| Replica { pool: pool(server), fit: AtomicBool::new(false) })
+                .collect(),
+            greeter: Greeter::new(access, Arc::clone(&facts), config.local_infile),
+            metrics,
+            consistency: config.consistency,
+            monitor: config.monitor.clone(),
+            statement_size_max: config.statement_size_max.as_usize(),
+            turn: AtomicUsize::new(0),
+            login_timeout: config.login_timeout.get(),
+        };
+        Ok(Self { config, secret_dirs: secret_dirs.clone(), acceptors, shared: Arc::new(shared), tls })
+    }
+
+    /// The unix socket under which the agent's own jobs reach the endpoint, if there is one.
+    #[must_use]
+    pub fn internal_socket(config: &Config) -> Option<&Path> {
+        config.listen.iter().find_map(|address| match address {
+            ListenAddress::Unix(path) => Some(path.as_path()),
+            ListenAddress::Tcp(_) => None,
+        })
+    }
+
+    /// What can be changed while it runs.
+    #[must_use]
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle(self.tls.clone())
+    }
+
+    fn servers(&self) -> impl Iterator<Item = (&HostPort, Role, Option<usize>)> {
+        let primary = std::iter::once((&self.config.primary, Role::Primary, None));
+        let replicas = self.config.replicas.iter().enumerate();
+        primary.chain(replicas.map(|(index, server)| (server, Role::Replica, Some(index))))
+    }
+}
+
+impl Subsystem for Proxy {
+    fn name(&self) -> &'static str {
+        "mysql"
+    }
+
+    async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
+        for (server, role, index) in self.servers() {
+            let watcher = Watcher::new(&self.config, &self.secret_dirs, server, role);
+            let health = scope.health().part(&server.to_string());
+            scope.spawn("monitor", monitor::watch(watcher, index, Arc::clone(&self.shared), health, scope.tasks().clone()));
+        }
+        scope.spawn("pools", maintain(Arc::clone(&self.shared), scope.tasks().clone()));
+        for acceptor in std::mem::take(&mut self.acceptors) {
+            tracing::info!(address = %acceptor.address(), "MySQL endpoint listens");
+            scope.spawn("accept", accept(acceptor, Arc::clone(&self.shared), scope.tasks().clone()));
+        }
+        // nothing has to be waited for: statements reach for their server themselves
+        scope.ready();
+        scope.tasks().draining().await;
+        scope.finish().await
+    }
+}
+
+async fn accept(mut acceptor: Acceptor, shared: Arc<Shared>, tasks: Tasks) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = acceptor.accept() => accepted,
+            () = tasks.draining() => break,
+        };
+        let session = serve(accepted, Arc::clone(&shared), tasks.clone());
+        tasks.spawn("session", session);
+    }
+}
+
+/// One client from its first byte to its last.
+async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
+    let Accepted { stream, peer, permit } = accepted;
+    let mut client = Client::new(stream, peer);
+    let login = tokio::select! {
+        login = tokio::time::timeout(shared.login_timeout, shared.greeter.login(&mut client)) => login,
+        () = tasks.stopping() => return,
+    };
+    let identity = match login {
+        Ok(Ok(identity)) => identity,
+        Ok(Err(error)) => {
+            shared.metrics.client_refused.inc();
+            match error {
+                LoginError::Denied { .. } => tracing::warn!(?peer, %error, "login refused"),
+                _ => tracing::debug!(?peer, "{}", chain(&error)),
+            }
+            return;
+        }
+        Err(_) => {
+            shared.metrics.client_refused.inc();
+            return tracing::debug!(?peer, "no login in time");
+        }
+    };
+    shared.metrics.client_connections.inc();
+    shared.metrics.clients.inc();
+    Session::new(client, identity, &shared).run(&tasks).await;
+    shared.metrics.clients.dec();
+    drop(permit);
+}
+
+async fn maintain(shared: Arc<Shared>, tasks: Tasks) {
+    let mut ticker = tokio::time::interval(MAINTENANCE);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let pools = || std::iter::once(&shared.primary).chain(shared.replicas.iter().map(|replica| &replica.pool));
+    loop {
+        tokio::select! {
+            _ = ticker.tick() => {}
+            () = tasks.draining() => break,
+        }
+        for pool in pools() {
+            pool.maintain().await;
+        }
+    }
+    for pool in pools() {
+        pool.retire();
+    }
+}
+
+fn account(
+    config: &Config,
+    secret_dirs: &SecretDirs,
+    server: &HostPort,
+    tls: Option<Arc<TlsClient>>,
+    facts: Arc<ArcSwapOption<crate::server::ServerFacts>>,
+) -> Account {
+    Account {
+        server: server.clone(),
+        user: config.user.clone(),
+        password_file: config.password_file.clone(),
+        secret_dirs: secret_dirs.clone(),
+        tls,
+        connect_timeout: config.connect_timeout.get(),
+        facts,
+    }
+}
+
+/// Connects to every server as the endpoint and as the monitor would, for `lamplighter check --online`.
+pub async fn check_online(config: &Config, secret_dirs: &SecretDirs) -> Vec<OnlineCheck> {
+    let mut checks = Vec::new();
+    let servers = std::iter::once((&config.primary, Role::Primary))
+        .chain(config.replicas.iter().map(|server| (server, Role::Replica)));
+    for (server, role) in servers {
+        let outcome = check_server(config, secret_dirs, server, role).await;
+        checks.push(OnlineCheck { what: format!("mysql {}", role.label()), target: server.to_string(), outcome });
+    }
+    checks
+}
+
+async fn check_server(config: &Config, dirs: &SecretDirs, server: &HostPort, role: Role) -> Result<String, String> {
+    let tls = match config.tls.enabled.then(|| TlsClient::new(&config.tls)).transpose() {
+        Ok(tls) => tls.map(Arc::new),
+        Err(error) => return Err(chain(&error)),
+    };
+    let facts = Arc::new(ArcSwapOption::empty());
+    let account = account(config, dirs, server, tls, Arc::clone(&facts));
+    let bucket = Bucket { capabilities: Capabilities::empty(), collation: 45, schema: None };
+    Idle::open(&account, bucket).await.map_err(|error| chain(&error))?;
+    let version = facts.load().as_ref().map_or_else(String::new, |facts| facts.version.clone());
+    let seen = Watcher::new(config, dirs, server, role).look(&mut None).await.map_err(|error| chain(&error))?;
+    let use_unknown = config.monitor.lag_unknown == config::LagUnknown::Use;
+    let verdict = monitor::judge(role, Some(&seen), config.monitor.lag_max.get(), use_unknown);
+    let how = if config.tls.enabled { "over TLS" } else { "without TLS" };
+    match verdict.reason() {
+        reason if reason.is_empty() => Ok(format!("MySQL {version}, logged in {how}")),
+        reason => Err(format!("MySQL {version}, logged in {how}, but {reason}")),
+    }
+}

@@ -1,0 +1,111 @@
+//! Every series of the endpoint, with its help text. Registered once, handed down as handles.
+
+use lamplighter_core::metrics::{
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS, MetricsError, Registry, Section,
+};
+
+use crate::hold::HoldReason;
+use crate::pool::Discard;
+use crate::route::Why;
+
+/// The endpoint's series.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Clients connected now.
+    pub clients: IntGauge,
+    /// Clients that logged in.
+    pub client_connections: IntCounter,
+    /// Logins refused.
+    pub client_refused: IntCounter,
+    /// Statements and commands relayed, by target and by the reason for it.
+    pub routed: IntCounterVec,
+    /// Commands answered without a server.
+    pub local: IntCounter,
+    /// Errors of our own given to clients, by MySQL error number.
+    pub errors: IntCounterVec,
+    /// Time from the last byte of a command to the last byte of its answer.
+    pub command_seconds: Histogram,
+    /// Times a client kept its server connection, by reason.
+    pub holds: IntCounterVec,
+    /// Clients that keep a server connection now, by reason.
+    pub held: IntGaugeVec,
+    /// Server connections by server and state.
+    pub connections: IntGaugeVec,
+    /// Server connections opened, by server.
+    pub opened: IntCounterVec,
+    /// Failures to open one, by server.
+    pub open_failures: IntCounterVec,
+    /// Server connections closed instead of reused, by reason.
+    pub discarded: IntCounterVec,
+    /// Time statements waited for a server connection.
+    pub wait_seconds: Histogram,
+    /// Statements that waited longer than they may.
+    pub wait_timeouts: IntCounter,
+    /// Reads sent again after their connection was lost before its first byte of answer.
+    pub retries: IntCounter,
+    /// 1 while the server answers the monitor, by server.
+    pub server_up: IntGaugeVec,
+    /// 1 while the server may be read from, by server.
+    pub server_readable: IntGaugeVec,
+    /// Replication lag in seconds; -1 when unknown, by server.
+    pub replica_lag: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers all series.
+    ///
+    /// # Errors
+    /// If one of the names is taken.
+    pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let s = Section::new(registry, "mysql");
+        let metrics = Self {
+            clients: s.gauge("clients", "Clients connected to the endpoint.")?,
+            client_connections: s.counter("client_connections_total", "Clients that logged in.")?,
+            client_refused: s.counter("client_refused_total", "Client logins refused or not finished.")?,
+            routed: s.counters(
+                "routed_total",
+                "Commands sent to a server, by target and by the reason for it.",
+                &["target", "why"],
+            )?,
+            local: s.counter("local_answers_total", "Commands answered without a server.")?,
+            errors: s.counters("errors_total", "Errors of the endpoint itself given to clients, by MySQL error number.", &["code"])?,
+            command_seconds: s.histogram(
+                "command_seconds",
+                "Time from a command's last byte to the last byte of its answer.",
+                &LATENCY_SECONDS,
+            )?,
+            holds: s.counters("holds_total", "Times a client kept its server connection, by reason.", &["reason"])?,
+            held: s.gauges("held", "Clients that keep a server connection, by reason.", &["reason"])?,
+            connections: s.gauges("connections", "Server connections, by server and state.", &["server", "state"])?,
+            opened: s.counters("connections_opened_total", "Server connections opened, by server.", &["server"])?,
+            open_failures: s.counters("connection_failures_total", "Failures to open a server connection, by server.", &["server"])?,
+            discarded: s.counters(
+                "connections_discarded_total",
+                "Server connections closed instead of reused, by reason.",
+                &["reason"],
+            )?,
+            wait_seconds: s.histogram("wait_seconds", "Time statements waited for a server connection.", &LATENCY_SECONDS)?,
+            wait_timeouts: s.counter("wait_timeouts_total", "Statements refused because no server connection came free in time.")?,
+            retries: s.counter("retries_total", "Reads sent again because their connection was lost before it answered.")?,
+            server_up: s.gauges("server_up", "1 while the server answers the monitor.", &["server"])?,
+            server_readable: s.gauges("server_readable", "1 while the server may answer reads.", &["server"])?,
+            replica_lag: s.gauges("replica_lag_seconds", "Replication lag in whole seconds, -1 when unknown.", &["server"])?,
+        };
+        metrics.initialise();
+        Ok(metrics)
+    }
+
+    /// Shows every label value as 0 from the start, so that a rate has a beginning.
+    fn initialise(&self) {
+        for reason in HoldReason::ALL {
+            self.holds.with_label_values(&[reason.label()]);
+            self.held.with_label_values(&[reason.label()]);
+        }
+        for why in Why::ALL {
+            self.routed.with_label_values(&[why.target_label(), why.label()]);
+        }
+        for reason in Discard::ALL {
+            self.discarded.with_label_values(&[reason.label()]);
+        }
+    }
+}

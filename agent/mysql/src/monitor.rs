@@ -1,0 +1,206 @@
+//! Watches the servers over connections of its own (sqlx): who answers, who is writable, how far behind each replica is. Writes
+//! what it sees to the endpoint's view, the health board and the metrics; decides nothing about statements.
+
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamplighter_core::config::SecretDirs;
+use lamplighter_core::health::{HealthWriter, Reach};
+use lamplighter_core::lifecycle::Tasks;
+use lamplighter_core::net::HostPort;
+use lamplighter_core::tls::{CaSource, TlsConfig, Verify};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
+use sqlx::{ConnectOptions, Connection, Row};
+
+pub(crate) use verdict::{Lag, Observation, Role, Verdict, judge};
+
+use crate::config::{Config, LagUnknown};
+use crate::endpoint::Shared;
+
+/// ER_SPECIFIC_ACCESS_DENIED_ERROR: no REPLICATION CLIENT.
+const ACCESS_DENIED: u16 = 1227;
+/// ER_PARSE_ERROR: the other spelling of SHOW REPLICA STATUS.
+const PARSE_ERROR: u16 = 1064;
+
+/// How to look at one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Watcher {
+    pub(crate) server: HostPort,
+    pub(crate) role: Role,
+    user: String,
+    secret_dirs: SecretDirs,
+    password_file: lamplighter_core::config::SecretFile,
+    tls: TlsConfig,
+    timeout: Duration,
+}
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    #[error(transparent)]
+    Secret(#[from] lamplighter_core::secret::SecretError),
+    #[error("the password is not text")]
+    NotText(#[from] lamplighter_core::secret::NotText),
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+impl Watcher {
+    pub(crate) fn new(config: &Config, dirs: &SecretDirs, server: &HostPort, role: Role) -> Self {
+        let monitor = &config.monitor;
+        Self {
+            server: server.clone(),
+            role,
+            user: monitor.user.clone().unwrap_or_else(|| config.user.clone()),
+            secret_dirs: dirs.clone(),
+            password_file: monitor.password_file.clone().unwrap_or_else(|| config.password_file.clone()),
+            tls: config.tls.clone(),
+            timeout: config.connect_timeout.get(),
+        }
+    }
+
+    async fn connect(&self) -> Result<MySqlConnection, LookError> {
+        let password = self.secret_dirs.read(&self.password_file)?;
+        let mut options = MySqlConnectOptions::new()
+            .host(&self.server.host)
+            .port(self.server.port)
+            .username(&self.user)
+            .password(password.expose_str()?)
+            .ssl_mode(match (self.tls.enabled, self.tls.verify) {
+                (false, _) => MySqlSslMode::Disabled,
+                (true, Verify::Identity) => MySqlSslMode::VerifyIdentity,
+                (true, Verify::Ca) => MySqlSslMode::VerifyCa,
+            })
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .timezone(None)
+            .set_names(false)
+            .disable_statement_logging();
+        if let CaSource::File(path) = &self.tls.ca {
+            options = options.ssl_ca(path);
+        }
+        self.within(async { Ok(MySqlConnection::connect_with(&options).await?) }).await
+    }
+
+    async fn within<T>(&self, look: impl Future<Output = Result<T, LookError>>) -> Result<T, LookError> {
+        tokio::time::timeout(self.timeout, look).await.unwrap_or(Err(LookError::Timeout(self.timeout)))
+    }
+
+    /// One look: read_only and, on a replica, the lag.
+    pub(crate) async fn look(&self, connection: &mut Option<MySqlConnection>) -> Result<Observation, LookError> {
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => self.connect().await?,
+        };
+        let seen = self
+            .within(async {
+                let read_only = read_only(&mut open).await?;
+                let lag = match self.role {
+                    Role::Primary => Lag::NotAReplica,
+                    Role::Replica => lag(&mut open).await?,
+                };
+                Ok(Observation { read_only, lag })
+            })
+            .await?;
+        // only a connection that answered in time is kept: another may hold half an answer
+        *connection = Some(open);
+        Ok(seen)
+    }
+}
+
+async fn read_only(connection: &mut MySqlConnection) -> Result<bool, LookError> {
+    // MariaDB knows no super_read_only: SHOW lists those that exist
+    let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'innodb_read_only')";
+    let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+    Ok(rows.iter().any(|row| row.try_get::<String, _>(1).is_ok_and(|value| value == "ON" || value == "1")))
+}
+
+async fn lag(connection: &mut MySqlConnection) -> Result<Lag, LookError> {
+    // the first since MySQL 8.0.22, the second before and on MariaDB
+    for (sql, column) in
+        [("SHOW REPLICA STATUS", "Seconds_Behind_Source"), ("SHOW SLAVE STATUS", "Seconds_Behind_Master")]
+    {
+        match sqlx::raw_sql(sql).fetch_optional(&mut *connection).await {
+            Ok(None) => return Ok(Lag::NotAReplica),
+            Ok(Some(row)) => return Ok(seconds(&row, column)),
+            Err(error) => match number(&error) {
+                Some(ACCESS_DENIED) => return Ok(Lag::NoRight),
+                Some(PARSE_ERROR) => {}
+                _ => return Err(error.into()),
+            },
+        }
+    }
+    Ok(Lag::Unknown)
+}
+
+fn seconds(row: &MySqlRow, column: &str) -> Lag {
+    // the text protocol gives text for a number as well
+    let value = row
+        .try_get_unchecked::<Option<u64>, _>(column)
+        .or_else(|_| row.try_get_unchecked::<Option<u64>, _>("Seconds_Behind_Master"));
+    match value {
+        Ok(Some(seconds)) => Lag::Seconds(seconds),
+        Ok(None) | Err(_) => Lag::Unknown,
+    }
+}
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    error.as_database_error()?.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|error| error.number())
+}
+
+/// Watches one server until we drain.
+pub(crate) async fn watch(watcher: Watcher, index: Option<usize>, shared: Arc<Shared>, health: HealthWriter, tasks: Tasks) {
+    let name = watcher.server.to_string();
+    let mut connection = None;
+    let mut last = None;
+    let mut ticker = tokio::time::interval(shared.monitor.interval.get());
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticker.tick() => {}
+            () = tasks.draining() => break,
+        }
+        let seen = watcher.look(&mut connection).await;
+        let lag_max = shared.monitor.lag_max.get();
+        let verdict = judge(watcher.role, seen.as_ref().ok(), lag_max, shared.monitor.lag_unknown == LagUnknown::Use);
+        publish(&shared, index, &name, &verdict, seen.as_ref().ok());
+        let reason = match &seen {
+            Ok(_) => verdict.reason(),
+            Err(error) => lamplighter_core::fault::chain(error),
+        };
+        report(&health, watcher.role, &verdict, &reason);
+        if last.as_ref() != Some(&verdict) {
+            tracing::info!(server = name, role = watcher.role.label(), verdict = verdict.label(), reason, "server");
+            last = Some(verdict);
+        }
+    }
+}
+
+fn publish(shared: &Shared, index: Option<usize>, name: &str, verdict: &Verdict, seen: Option<&Observation>) {
+    if let Some(index) = index {
+        shared.set_fit(index, *verdict == Verdict::Fit);
+    }
+    let metrics = &shared.metrics;
+    metrics.server_up.with_label_values(&[name]).set(i64::from(seen.is_some()));
+    metrics.server_readable.with_label_values(&[name]).set(i64::from(*verdict == Verdict::Fit));
+    if index.is_some() {
+        let lag = match seen.map(|seen| seen.lag) {
+            Some(Lag::Seconds(seconds)) => i64::try_from(seconds).unwrap_or(i64::MAX),
+            _ => -1,
+        };
+        metrics.replica_lag.with_label_values(&[name]).set(lag);
+    }
+}
+
+/// A server that is away is away for every instance, as far as anybody here can know.
+fn report(health: &HealthWriter, role: Role, verdict: &Verdict, reason: &str) {
+    match (role, verdict) {
+        (_, Verdict::Fit) => health.ok(),
+        (Role::Primary, Verdict::Away) => health.down(Reach::Shared, reason),
+        (Role::Primary | Role::Replica, _) => health.degraded(Reach::Shared, reason),
+    }
+}

@@ -1,0 +1,293 @@
+//! From nothing to a server connection that can be pooled: TCP, TLS, login, session tracking. ("Connection Phase" in the MySQL
+//! Internals manual.) Reads the password file at each login, so that a rotated password is picked up.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::{BufMut, Bytes, BytesMut};
+use lamplighter_core::config::{SecretDirs, SecretFile};
+use lamplighter_core::net::{DialOptions, HostPort, dial};
+use lamplighter_core::tls::TlsClient;
+use lamplighter_wire::mysql::auth::{self, AuthPlugin};
+use lamplighter_wire::mysql::exchange::{Event, Exchange, ReplyShape};
+use lamplighter_wire::mysql::flags::{Capabilities, Status};
+use lamplighter_wire::mysql::handshake::{
+    AUTH_MORE_DATA, AUTH_SWITCH, AuthSwitchRequest, Greeting, HandshakeResponse, SslRequest,
+};
+use lamplighter_wire::mysql::packet::{self, HEADER_LEN, Header};
+use lamplighter_wire::mysql::response::ErrPacket;
+
+use super::{BUCKET_CAPABILITIES, Bucket, Busy, Idle, Link, READ_SIZE, Stream, require_ok};
+use crate::error::OpenError;
+
+/// How to log in to one server.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) server: HostPort,
+    pub(crate) user: String,
+    pub(crate) password_file: SecretFile,
+    pub(crate) secret_dirs: SecretDirs,
+    pub(crate) tls: Option<Arc<TlsClient>>,
+    pub(crate) connect_timeout: Duration,
+    /// What the newest login saw; the client greeting is made from it.
+    pub(crate) facts: Arc<ArcSwapOption<ServerFacts>>,
+}
+
+/// What a server says of itself in its greeting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerFacts {
+    pub(crate) version: String,
+    pub(crate) collation: u8,
+}
+
+/// What every server connection has, whatever the client asked for.
+const ALWAYS: Capabilities = Capabilities::CLIENT_LONG_PASSWORD
+    .union(Capabilities::CLIENT_LONG_FLAG)
+    .union(Capabilities::CLIENT_PROTOCOL_41)
+    .union(Capabilities::CLIENT_TRANSACTIONS)
+    .union(Capabilities::CLIENT_SECURE_CONNECTION)
+    .union(Capabilities::CLIENT_MULTI_RESULTS)
+    .union(Capabilities::CLIENT_PS_MULTI_RESULTS)
+    .union(Capabilities::CLIENT_PLUGIN_AUTH)
+    .union(Capabilities::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
+    .union(Capabilities::CLIENT_SESSION_TRACK)
+    .union(Capabilities::CLIENT_DEPRECATE_EOF);
+
+/// The largest packet we announce to take, in bytes; packets are relayed, not held.
+const PACKET_SIZE_MAX: u32 = 1 << 30;
+
+/// The 4-byte-header length of the packets of a login, bodies at most this long.
+const LOGIN_PACKET_MAX: usize = 64 * 1024;
+
+/// Packets a login may take; a server that wants more is not one.
+const LOGIN_STEPS_MAX: usize = 8;
+
+/// MariaDB knows no transaction tracker.
+const TRACK: &[u8] = b"SET SESSION session_track_state_change = ON, SESSION session_track_schema = ON";
+const TRACK_TRANSACTIONS: &[u8] = b", SESSION session_track_transaction_info = 'CHARACTERISTICS'";
+
+pub(super) async fn login(account: &Account, bucket: Bucket) -> Result<Idle, OpenError> {
+    let options = DialOptions { connect_timeout: account.connect_timeout, ..DialOptions::default() };
+    let mut stream = Stream::Plain(dial(&account.server, &options).await?);
+    let body = read_packet(&mut stream).await?.0;
+    let greeting = Greeting::parse(refused(&body)?)?;
+    require(&greeting)?;
+    let capabilities = ALWAYS.union(bucket.capabilities.intersection(BUCKET_CAPABILITIES));
+    let mut seq = 1;
+    if let Some(tls) = &account.tls {
+        stream = start_tls(account, tls, stream, &greeting, capabilities, bucket.collation, &mut seq).await?;
+    }
+    authenticate(account, &mut stream, &greeting, capabilities, &bucket, &mut seq).await?;
+    account.facts.store(Some(Arc::new(ServerFacts {
+        version: greeting.server_version.clone(),
+        collation: greeting.charset,
+    })));
+    let link = Link {
+        stream,
+        capabilities,
+        bucket,
+        status: Status::SERVER_STATUS_AUTOCOMMIT,
+        restore: Bytes::new(),
+        opened: Instant::now(),
+        reused: false,
+    };
+    Ok(set_up(Idle(Box::new(link)), &greeting.server_version).await?)
+}
+
+/// Switches session tracking on and learns how to do it again after a reset.
+async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
+    let mut track = TRACK.to_vec();
+    if !version.contains("MariaDB") {
+        track.extend_from_slice(TRACK_TRANSACTIONS);
+    }
+    let mut busy = idle.start();
+    let names = charset_names(&mut busy).await?;
+    let completion = busy.run(&track).await?;
+    require_ok(&completion.outcome)?;
+    // COM_RESET_CONNECTION goes back to the server's default character set, not to the login's
+    track.extend_from_slice(&names);
+    let status = completion.status;
+    let mut idle = busy.finish(completion.boundary, status, None);
+    idle.0.restore = track.into();
+    idle.0.reused = false;
+    Ok(idle)
+}
+
+/// The assignments that give the character set of this login, read from the server itself.
+async fn charset_names(busy: &mut Busy) -> io::Result<Vec<u8>> {
+    const VARIABLES: [&str; 3] = ["character_set_client", "character_set_results", "collation_connection"];
+    let list: Vec<String> = VARIABLES.iter().map(|name| format!("@@{name}")).collect();
+    busy.send(&super::command(lamplighter_wire::mysql::command::Command::Query, format!("SELECT {}", list.join(", ")).as_bytes()))
+        .await?;
+    let capabilities = busy.capabilities();
+    let mut exchange = Exchange::new(ReplyShape::Query, capabilities, capabilities);
+    let mut sink = BytesMut::new();
+    let mut row = BytesMut::new();
+    // column count, three columns, the row, the end
+    for step in 0.. {
+        let packet = busy.receive_packet().await?;
+        if step == 4 {
+            row = packet.clone();
+        }
+        sink.clear();
+        match exchange.feed(&packet, &mut sink).map_err(io::Error::other)?.event {
+            Event::NeedMore => {}
+            Event::LocalInfile { .. } => return Err(io::ErrorKind::InvalidData.into()),
+            Event::Done(completion) => {
+                require_ok(&completion.outcome)?;
+                break;
+            }
+        }
+    }
+    let mut reader = packet::Reader::new(row.get(HEADER_LEN..).unwrap_or_default());
+    let mut assignments = Vec::new();
+    for name in VARIABLES {
+        let value = reader.lenenc_bytes().map_err(io::Error::other)?;
+        assignments.extend_from_slice(format!(", SESSION {name} = ").as_bytes());
+        assignments.extend_from_slice(value);
+    }
+    Ok(assignments)
+}
+
+fn require(greeting: &Greeting) -> Result<(), OpenError> {
+    let needed = [
+        (Capabilities::CLIENT_DEPRECATE_EOF, "CLIENT_DEPRECATE_EOF (MySQL 5.7.5, MariaDB 10.2)"),
+        (Capabilities::CLIENT_SESSION_TRACK, "CLIENT_SESSION_TRACK (MySQL 5.7.4, MariaDB 10.2)"),
+        (Capabilities::CLIENT_PLUGIN_AUTH, "CLIENT_PLUGIN_AUTH (MySQL 5.5.7)"),
+    ];
+    match needed.iter().find(|(flag, _)| !greeting.capabilities.contains(*flag)) {
+        Some((_, name)) => Err(OpenError::TooOld(name)),
+        None => Ok(()),
+    }
+}
+
+async fn start_tls(
+    account: &Account,
+    tls: &TlsClient,
+    mut stream: Stream,
+    greeting: &Greeting,
+    capabilities: Capabilities,
+    charset: u8,
+    seq: &mut u8,
+) -> Result<Stream, OpenError> {
+    if !greeting.capabilities.contains(Capabilities::CLIENT_SSL) {
+        return Err(OpenError::NoTls);
+    }
+    let mut out = BytesMut::new();
+    SslRequest { capabilities, max_packet_size: PACKET_SIZE_MAX, charset }.encode(&mut out, seq);
+    write(&mut stream, &out).await?;
+    match stream {
+        Stream::Plain(plain) => Ok(Stream::Tls(Box::new(tls.connect(&account.server.host, plain).await?))),
+        Stream::Tls(_) => Ok(stream),
+    }
+}
+
+async fn authenticate(
+    account: &Account,
+    stream: &mut Stream,
+    greeting: &Greeting,
+    capabilities: Capabilities,
+    bucket: &Bucket,
+    seq: &mut u8,
+) -> Result<(), OpenError> {
+    let password = account.secret_dirs.read(&account.password_file)?;
+    let over_tls = matches!(stream, Stream::Tls(_));
+    let ssl = if over_tls { Capabilities::CLIENT_SSL } else { Capabilities::empty() };
+    let mut plugin = greeting.auth_plugin.clone();
+    let mut nonce = greeting.nonce.to_vec();
+    let response = HandshakeResponse {
+        capabilities: capabilities.union(ssl),
+        max_packet_size: PACKET_SIZE_MAX,
+        charset: bucket.collation,
+        username: Bytes::copy_from_slice(account.user.as_bytes()),
+        auth_response: answer(&plugin, password.expose(), &nonce, over_tls)?.into(),
+        database: bucket.schema.clone(),
+        auth_plugin: Some(plugin.clone()),
+        attributes: vec![
+            (Bytes::from_static(b"program_name"), Bytes::from_static(b"lamplighter")),
+            (Bytes::from_static(b"_client_version"), Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes())),
+        ],
+    };
+    let mut out = BytesMut::new();
+    response.encode(&mut out, seq);
+    write(stream, &out).await?;
+    for _ in 0..LOGIN_STEPS_MAX {
+        let (body, header) = read_packet(stream).await?;
+        *seq = header.seq.wrapping_add(1);
+        out.clear();
+        match refused(&body)?.split_first() {
+            Some((0, _)) => return Ok(()),
+            Some((&AUTH_SWITCH, _)) => {
+                let switch = AuthSwitchRequest::parse(&body)?;
+                plugin = switch.plugin;
+                nonce = switch.data.to_vec();
+                packet::write(&mut out, seq, &answer(&plugin, password.expose(), &nonce, over_tls)?);
+            }
+            Some((&AUTH_MORE_DATA, [auth::FAST_AUTH_SUCCESS])) => continue,
+            Some((&AUTH_MORE_DATA, [auth::PERFORM_FULL_AUTHENTICATION])) => {
+                packet::write(&mut out, seq, &clear(password.expose(), over_tls)?);
+            }
+            _ => return Err(OpenError::Plugin(String::from_utf8_lossy(plugin.name()).into_owned())),
+        }
+        write(stream, &out).await?;
+    }
+    Err(OpenError::Plugin(String::from_utf8_lossy(plugin.name()).into_owned()))
+}
+
+fn answer(plugin: &AuthPlugin, password: &[u8], nonce: &[u8], over_tls: bool) -> Result<Vec<u8>, OpenError> {
+    match plugin {
+        AuthPlugin::ClearPassword => clear(password, over_tls),
+        _ => Ok(auth::scramble(plugin, password, nonce)),
+    }
+}
+
+/// The password with its final NUL, as caching_sha2_password's full authentication and mysql_clear_password want it.
+fn clear(password: &[u8], over_tls: bool) -> Result<Vec<u8>, OpenError> {
+    if !over_tls {
+        return Err(OpenError::ClearPassword);
+    }
+    let mut bytes = password.to_vec();
+    bytes.put_u8(0);
+    Ok(bytes)
+}
+
+/// Turns an ERR packet into our error.
+fn refused(body: &[u8]) -> Result<&[u8], OpenError> {
+    match body.first() {
+        Some(0xFF) => Err(OpenError::Refused(ErrPacket::parse(body)?)),
+        _ => Ok(body),
+    }
+}
+
+async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    use tokio::io::AsyncWriteExt;
+    match stream {
+        Stream::Plain(stream) => stream.write_all(bytes).await,
+        Stream::Tls(stream) => {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        }
+    }
+}
+
+/// One packet's body and header. Reads no byte beyond it: what follows may be TLS.
+async fn read_packet(stream: &mut Stream) -> Result<(Vec<u8>, Header), OpenError> {
+    use tokio::io::AsyncReadExt;
+    let mut bytes = [0; HEADER_LEN];
+    match stream {
+        Stream::Plain(stream) => stream.read_exact(&mut bytes).await?,
+        Stream::Tls(stream) => stream.read_exact(&mut bytes).await?,
+    };
+    let header = Header::parse(&bytes).unwrap_or(Header { len: 0, seq: 0 });
+    if header.len > LOGIN_PACKET_MAX.min(READ_SIZE * 4) {
+        return Err(OpenError::Io(io::ErrorKind::InvalidData.into()));
+    }
+    let mut body = vec![0; header.len];
+    match stream {
+        Stream::Plain(stream) => stream.read_exact(&mut body).await?,
+        Stream::Tls(stream) => stream.read_exact(&mut body).await?,
+    };
+    Ok((body, header))
+}

@@ -1,0 +1,321 @@
+//! One client from its login to its end: reads commands, answers the few that need no server, sends the others to one, and
+//! keeps or gives back the server connection as [`crate::hold`] decides. Owns the client's socket and at most one lease.
+//!
+//! ```text
+//!            command                      reply over, nothing left behind
+//!   Free ───────────────▶ (on a lease) ───────────────────────────────────▶ Free
+//!    ▲                          │ transaction, diagnostics                    ▲
+//!    │                          ├──────────────▶ Held ── it ends by itself ───┘
+//!    │                          │ state that stays
+//!    │                          └──────────────▶ Pinned ── COM_RESET_CONNECTION, COM_CHANGE_USER or the client's end:
+//!    └───────────────────────────────────────────────────── the connection is wiped before anybody else gets it
+//! ```
+
+mod local;
+mod relay;
+mod statement;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use lamplighter_core::lifecycle::Tasks;
+use lamplighter_wire::mysql::command::{Command, CommandKind};
+use lamplighter_wire::mysql::flags::{Capabilities, Status};
+use lamplighter_wire::mysql::response::ErrPacket;
+
+use crate::client::{Client, Identity, Request, RequestError};
+use crate::endpoint::Shared;
+use crate::hold::{After, HoldReason, Ran};
+use crate::pool::{Discard, Lease};
+use crate::route::Why;
+use crate::server::{BUCKET_CAPABILITIES, Bucket};
+
+/// ER_UNKNOWN_COM_ERROR.
+const UNKNOWN_COMMAND: u16 = 1047;
+/// ER_MALFORMED_PACKET.
+const MALFORMED_PACKET: u16 = 1835;
+/// ER_UNKNOWN_STMT_HANDLER.
+const UNKNOWN_STATEMENT: u16 = 1243;
+/// ER_NOT_SUPPORTED_YET.
+const NOT_SUPPORTED: u16 = 1235;
+
+/// How long the server connection of a write is kept for a question about it; afterwards only what was captured is answered.
+const DIAGNOSTICS_TIME: Duration = Duration::from_millis(50);
+
+/// The same after a warning or an error, whose texts are not captured.
+const WARNINGS_TIME: Duration = Duration::from_secs(1);
+
+/// A client's life.
+pub(crate) struct Session<'a> {
+    client: Client,
+    identity: Identity,
+    shared: &'a Shared,
+    hold: Option<Held>,
+    /// The client wrote something since its login.
+    wrote: bool,
+    last: Last,
+}
+
+/// A server connection that the client keeps.
+struct Held {
+    lease: Lease,
+    reason: HoldReason,
+    /// The connection must be wiped before anybody else gets it.
+    pinned: bool,
+}
+
+/// What is known of the last statement when its connection is gone.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    found_rows: u64,
+    row_count: i64,
+    /// It had warnings or failed, and their texts are gone with the connection.
+    diagnostics_lost: bool,
+    has_warnings: bool,
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        // a new session: ROW_COUNT() is -1 until something ran, FOUND_ROWS() is 0
+        Self { found_rows: 0, row_count: -1, diagnostics_lost: false, has_warnings: false }
+    }
+}
+
+/// Whether the session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    End,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(client: Client, identity: Identity, shared: &'a Shared) -> Self {
+        Self { client, identity, shared, hold: None, wrote: false, last: Last::default() }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or we drain and it has nothing in flight.
+    pub(crate) async fn run(mut self, tasks: &Tasks) {
+        loop {
+            let leave_now = self.may_leave();
+            let request = tokio::select! {
+                biased;
+                request = self.client.next_request(self.shared.statement_size_max) => request,
+                () = expiry(self.hold.as_ref(), self.last) => {
+                    self.forget_diagnostics();
+                    continue;
+                }
+                () = tasks.draining(), if leave_now => {
+                    if self.client.is_silent() { break } else { continue }
+                }
+                () = tasks.stopping() => break,
+            };
+            let flow = match request {
+                Ok(request) => tokio::select! {
+                    flow = self.serve(request) => flow,
+                    () = tasks.stopping() => Flow::End,
+                },
+                Err(error) => self.refuse(error).await,
+            };
+            if flow == Flow::End {
+                break;
+            }
+        }
+        self.end(tasks.is_draining()).await;
+    }
+
+    /// Nothing is lost if the client has to connect again now.
+    fn may_leave(&self) -> bool {
+        self.hold.as_ref().is_none_or(|held| !held.reason.is_worth_waiting_for())
+    }
+
+    /// Gives the held connection back, wiped if needed. The client is told by its socket.
+    async fn end(self, draining: bool) {
+        let Self { client, hold, shared, .. } = self;
+        drop(client);
+        let Some(held) = hold else { return };
+        shared.metrics.held.with_label_values(&[held.reason.label()]).dec();
+        if held.reason == HoldReason::Diagnostics && !held.pinned {
+            held.lease.release();
+        } else if draining {
+            held.lease.close(Discard::Retired);
+        } else {
+            held.lease.reset_and_release().await;
+        }
+    }
+
+    async fn refuse(&mut self, error: RequestError) -> Flow {
+        if let RequestError::Protocol(error) = error {
+            let text = format!("lamplighter: malformed packet: {error}");
+            // the client may be gone; it is let go in any case
+            let _told = self.client.send_error(&ErrPacket::new(MALFORMED_PACKET, *b"08S01", text.into_bytes()), 1).await;
+        }
+        Flow::End
+    }
+
+    async fn serve(&mut self, request: Request) -> Flow {
+        let started = std::time::Instant::now();
+        let body = request.packets.get(lamplighter_wire::mysql::packet::HEADER_LEN..).unwrap_or_default();
+        let Some(command) = body.first().copied().and_then(Command::from_byte) else {
+            return self.unknown_command(request.reply_seq).await;
+        };
+        let flow = match command {
+            Command::Quit => Flow::End,
+            Command::Ping => self.answer_ok(request.reply_seq).await,
+            Command::Query => self.query(request).await,
+            Command::InitDb | Command::FieldList | Command::Statistics | Command::ProcessInfo => {
+                self.on_primary(request, command).await
+            }
+            Command::SetOption => self.set_option(request).await,
+            Command::ResetConnection => self.reset_connection(request.reply_seq).await,
+            Command::ChangeUser => self.change_user(&request).await,
+            Command::StmtPrepare => self.on_primary(request, command).await,
+            Command::StmtExecute | Command::StmtFetch | Command::StmtReset => self.prepared(request, command).await,
+            Command::StmtClose | Command::StmtSendLongData => self.prepared(request, command).await,
+            _ => self.unknown_command(request.reply_seq).await,
+        };
+        self.shared.metrics.command_seconds.observe(started.elapsed().as_secs_f64());
+        flow
+    }
+
+    /// A command that runs on the held connection or on the primary.
+    async fn on_primary(&mut self, request: Request, command: Command) -> Flow {
+        let CommandKind::Relayed(shape) = command.kind() else { return Flow::End };
+        let job = relay::Job { request, shape, ran: Ran::Command(command), may_retry: false };
+        self.run_on(None, job, Why::NotARead).await
+    }
+
+    /// A command about a statement prepared on the held connection.
+    async fn prepared(&mut self, request: Request, command: Command) -> Flow {
+        if self.hold.is_some() {
+            self.wrote |= command == Command::StmtExecute;
+            return self.on_primary(request, command).await;
+        }
+        match command {
+            // they have no reply; MySQL ignores an unknown id as well
+            Command::StmtClose | Command::StmtSendLongData => Flow::Continue,
+            _ => {
+                let text = b"Unknown prepared statement handler given to the endpoint".to_vec();
+                self.answer_error(&ErrPacket::new(UNKNOWN_STATEMENT, *b"HY000", text), request.reply_seq).await
+            }
+        }
+    }
+
+    /// COM_SET_OPTION: multi-statements on (0) or off (1).
+    async fn set_option(&mut self, request: Request) -> Flow {
+        let body = request.packets.get(lamplighter_wire::mysql::packet::HEADER_LEN..).unwrap_or_default();
+        let on = body.get(1) == Some(&0);
+        let flag = Capabilities::CLIENT_MULTI_STATEMENTS;
+        let capabilities = self.identity.capabilities;
+        self.identity.capabilities = if on { capabilities.union(flag) } else { capabilities.without(flag) };
+        if self.hold.is_some() {
+            return self.on_primary(request, Command::SetOption).await;
+        }
+        self.shared.metrics.local.inc();
+        let sent = self.client.send_eof(Status::SERVER_STATUS_AUTOCOMMIT, request.reply_seq).await;
+        if sent.is_ok() { Flow::Continue } else { Flow::End }
+    }
+
+    async fn reset_connection(&mut self, seq: u8) -> Flow {
+        self.forget_session().await;
+        self.answer_ok(seq).await
+    }
+
+    async fn change_user(&mut self, request: &Request) -> Flow {
+        let body = request.packets.get(lamplighter_wire::mysql::packet::HEADER_LEN + 1..).unwrap_or_default();
+        self.forget_session().await;
+        match self.shared.greeter.change_user(&mut self.client, &self.identity, body, request.reply_seq).await {
+            Ok(identity) => {
+                self.identity = identity;
+                Flow::Continue
+            }
+            Err(error) => {
+                self.shared.metrics.client_refused.inc();
+                tracing::info!(%error, "COM_CHANGE_USER refused");
+                Flow::End
+            }
+        }
+    }
+
+    /// As after a new login: nothing held, nothing remembered.
+    async fn forget_session(&mut self) {
+        if let Some(held) = self.take_hold() {
+            held.lease.reset_and_release().await;
+        }
+        self.wrote = false;
+        self.last = Last::default();
+    }
+
+    /// The time for questions about the last statement is over.
+    fn forget_diagnostics(&mut self) {
+        if let Some(held) = self.take_hold() {
+            self.last.diagnostics_lost = self.last.has_warnings;
+            held.lease.release();
+        }
+    }
+
+    fn take_hold(&mut self) -> Option<Held> {
+        let held = self.hold.take()?;
+        self.shared.metrics.held.with_label_values(&[held.reason.label()]).dec();
+        Some(held)
+    }
+
+    /// Keeps or gives back the connection after a command.
+    fn settle(&mut self, lease: Lease, after: After, was_pinned: Option<HoldReason>) {
+        let (reason, pinned) = match (was_pinned, after) {
+            (Some(reason), _) => (reason, true),
+            (None, After::Release) => return lease.release(),
+            (None, After::Hold(reason)) => (reason, false),
+            (None, After::Pin(reason)) => (reason, true),
+        };
+        let label = [reason.label()];
+        if was_pinned.is_none() {
+            self.shared.metrics.holds.with_label_values(&label).inc();
+        }
+        self.shared.metrics.held.with_label_values(&label).inc();
+        self.hold = Some(Held { lease, reason, pinned });
+    }
+
+    fn bucket(&self) -> Bucket {
+        Bucket {
+            capabilities: self.identity.capabilities.intersection(BUCKET_CAPABILITIES),
+            collation: self.identity.collation,
+            schema: self.identity.schema.clone(),
+        }
+    }
+
+    fn note_schema(&mut self, schema: Option<&Bytes>) {
+        if let Some(schema) = schema {
+            self.identity.schema = Some(schema.clone()).filter(|name| !name.is_empty());
+        }
+    }
+
+    async fn unknown_command(&mut self, seq: u8) -> Flow {
+        self.answer_error(&ErrPacket::new(UNKNOWN_COMMAND, *b"08S01", b"Unknown command".to_vec()), seq).await
+    }
+
+    async fn answer_ok(&mut self, seq: u8) -> Flow {
+        self.shared.metrics.local.inc();
+        let sent = self.client.send_ok(self.identity.capabilities, Status::SERVER_STATUS_AUTOCOMMIT, seq).await;
+        if sent.is_ok() { Flow::Continue } else { Flow::End }
+    }
+
+    async fn answer_error(&mut self, error: &ErrPacket, seq: u8) -> Flow {
+        self.shared.metrics.errors.with_label_values(&[error.code.to_string().as_str()]).inc();
+        if self.client.send_error(error, seq).await.is_ok() { Flow::Continue } else { Flow::End }
+    }
+
+    async fn answer_bytes(&mut self, mut out: BytesMut) -> Flow {
+        self.shared.metrics.local.inc();
+        if self.client.send(&mut out).await.is_ok() { Flow::Continue } else { Flow::End }
+    }
+}
+
+/// Resolves when a connection held only for diagnostics has been held long enough.
+async fn expiry(held: Option<&Held>, last: Last) {
+    match held {
+        Some(Held { reason: HoldReason::Diagnostics, pinned: false, .. }) => {
+            tokio::time::sleep(if last.has_warnings { WARNINGS_TIME } else { DIAGNOSTICS_TIME }).await;
+        }
+        _ => std::future::pending().await,
+    }
+}

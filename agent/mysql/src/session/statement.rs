@@ -1,0 +1,135 @@
+//! COM_QUERY: looked through, then answered here, or sent to the server that its text, the session and the monitor choose.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+
+use lamplighter_wire::mysql::exchange::ReplyShape;
+use lamplighter_wire::mysql::flags::Status;
+use lamplighter_wire::mysql::request::payload_prefix;
+use lamplighter_wire::mysql::response::ErrPacket;
+use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
+
+use super::{Flow, NOT_SUPPORTED, Session, relay};
+use crate::client::Request;
+use crate::hold::{HoldReason, Ran, asks_about_the_last};
+use crate::route::{Target, Why, route};
+
+impl Session<'_> {
+    pub(super) async fn query(&mut self, request: Request) -> Flow {
+        if request.rest.is_some() {
+            self.wrote = true;
+            let job = relay::Job { request, shape: ReplyShape::Query, ran: Ran::Oversized, may_retry: false };
+            return self.run_on(None, job, Why::NotARead).await;
+        }
+        let body = payload_prefix(&request.packets, self.shared.statement_size_max);
+        let text: Cow<'_, [u8]> = match body {
+            Cow::Borrowed(body) => Cow::Borrowed(body.get(1..).unwrap_or_default()),
+            Cow::Owned(body) => Cow::Owned(body.get(1..).unwrap_or_default().to_vec()),
+        };
+        let statement = sql::classify(&text, self.lex_mode());
+        if statement.kind == Kind::Kill {
+            let text = b"lamplighter: KILL is not passed on: connection ids here are the endpoint's own".to_vec();
+            return self.answer_error(&ErrPacket::new(NOT_SUPPORTED, *b"42000", text), request.reply_seq).await;
+        }
+        let is_question = asks_about_the_last(&statement);
+        if self.hold.is_none() && (is_question || statement.traits.intersects(Traits::LAST_INSERT_ID)) {
+            if let Some(asked) = sql::exact_spelling(&text) {
+                let seq = request.reply_seq;
+                return self.answer_value(asked, seq).await;
+            }
+            if is_question && let Some(refusal) = self.cannot_know(&statement) {
+                return self.answer_error(&refusal, request.reply_seq).await;
+            }
+        }
+        drop(text);
+        self.wrote |= writes(&statement);
+        let prime = is_question && self.hold.is_none();
+        let (replica, why) = self.choose(&statement);
+        let job = relay::Job {
+            request,
+            shape: ReplyShape::Query,
+            may_retry: statement.replica_safe(),
+            ran: Ran::Statement(&statement),
+        };
+        if prime {
+            return self.run_primed(job).await;
+        }
+        self.run_on(replica, job, why).await
+    }
+
+    /// A replica's index, or `None` for the held connection or the primary.
+    fn choose(&mut self, statement: &Statement) -> (Option<usize>, Why) {
+        let only_diagnostics =
+            self.hold.as_ref().is_some_and(|held| !held.pinned && held.reason == HoldReason::Diagnostics);
+        if self.hold.is_some() && !only_diagnostics {
+            return (None, Why::Held);
+        }
+        let mut fit = [false; FIT_MAX];
+        let count = self.shared.fit_replicas(&mut fit);
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+        let fit = fit.get(..count).unwrap_or_default();
+        match route(Some(statement), self.wrote, self.shared.consistency, fit, turn) {
+            Target::Primary(why) => (None, why),
+            Target::Replica(index) => {
+                if !asks_about_the_last(statement) {
+                    self.forget_diagnostics();
+                }
+                (Some(index), Why::Read)
+            }
+        }
+    }
+
+    /// A question about the last statement that only its connection could answer, and that is gone.
+    fn cannot_know(&self, statement: &Statement) -> Option<ErrPacket> {
+        let about_counts = statement.traits.intersects(Traits::ROW_COUNT.union(Traits::FOUND_ROWS));
+        if !about_counts && !self.last.diagnostics_lost {
+            return None;
+        }
+        let text = if about_counts {
+            "lamplighter: FOUND_ROWS() and ROW_COUNT() are answered alone (SELECT FOUND_ROWS()), or inside a transaction"
+        } else {
+            "lamplighter: the warnings of the last statement are kept for 1 s, or inside a transaction"
+        };
+        Some(ErrPacket::new(NOT_SUPPORTED, *b"42000", text.as_bytes().to_vec()))
+    }
+
+    fn lex_mode(&self) -> LexMode {
+        let escapes = self.hold.as_ref().is_some_and(|held| {
+            held.lease.status().contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+        });
+        LexMode { ansi_quotes: false, no_backslash_escapes: escapes }
+    }
+}
+
+/// Replicas that are looked at; Azure allows ten for each server.
+pub(crate) const FIT_MAX: usize = 16;
+
+/// Whether later reads of this client must see what the statement did.
+fn writes(statement: &Statement) -> bool {
+    let reads = matches!(
+        statement.kind,
+        Kind::Empty
+            | Kind::Select
+            | Kind::With
+            | Kind::Table
+            | Kind::Values
+            | Kind::Show
+            | Kind::ShowDiagnostics
+            | Kind::GetDiagnostics
+            | Kind::Explain
+            | Kind::Begin { .. }
+            | Kind::Commit
+            | Kind::Rollback
+            | Kind::Savepoint
+            | Kind::RollbackToSavepoint
+            | Kind::ReleaseSavepoint
+            | Kind::SetVariables
+            | Kind::SetNames
+            | Kind::SetTransaction
+            | Kind::SetSessionTransaction
+            | Kind::Use
+            | Kind::LockTables
+            | Kind::UnlockTables
+    );
+    !reads || statement.traits.intersects(Traits::UNKNOWN_FUNCTION.union(Traits::MULTI_STATEMENT))
+}

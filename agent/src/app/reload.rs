@@ -1,0 +1,169 @@
+//! Reading the configuration again while the agent runs. The new file is parsed and checked whole: a bad one changes nothing,
+//! a good one is handed to the subsystems. Reads the file.
+
+use std::path::PathBuf;
+
+use super::series::ConfigSeries;
+use crate::config::{self, Config, ConfigProblem, Loaded};
+
+/// Hands a new configuration to one subsystem; `Err` says why only a restart can.
+pub(super) type Apply = Box<dyn Fn(&Config) -> Result<(), String> + Send>;
+
+/// One part of the configuration and who can take a change of it.
+pub(super) struct Part {
+    /// The table's name.
+    pub(super) table: &'static str,
+    /// The table as text; two configurations differ here when the texts do.
+    pub(super) text: fn(&Config) -> Option<String>,
+    /// Takes the change; none: only a restart does.
+    pub(super) apply: Option<Apply>,
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part")
+            .field("table", &self.table)
+            .field("live", &self.apply.is_some())
+            .finish()
+    }
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reloaded {
+    /// The new file is in force, as far as a running agent can take it.
+    Applied {
+        /// Tables whose change is in force.
+        changed: Vec<&'static str>,
+        /// Tables whose change waits for a restart, with the reason.
+        restart_needed: Vec<String>,
+    },
+    /// The old configuration stays.
+    Refused(Vec<ConfigProblem>),
+}
+
+impl Reloaded {
+    /// For whoever asked: what is in force now, or everything that is wrong.
+    pub(super) fn into_reply(self) -> Result<String, String> {
+        match self {
+            Self::Refused(problems) => {
+                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                Err(lines.join("\n\n"))
+            }
+            Self::Applied {
+                changed,
+                restart_needed,
+            } => {
+                let mut text = match changed.as_slice() {
+                    [] => "read; nothing changed that a running agent can take".to_owned(),
+                    tables => format!("in force: [{}]", tables.join("], [")),
+                };
+                for reason in restart_needed {
+                    text.push_str("\nneeds a restart: ");
+                    text.push_str(&reason);
+                }
+                Ok(text)
+            }
+        }
+    }
+}
+
+/// Reads the file again.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    path: PathBuf,
+    /// What is in force, table by table.
+    running: Vec<(Part, Option<String>)>,
+    series: ConfigSeries,
+}
+
+impl Reloader {
+    pub(super) fn new(loaded: &Loaded, parts: Vec<Part>, series: ConfigSeries) -> Self {
+        let running = parts
+            .into_iter()
+            .map(|part| {
+                let text = (part.text)(&loaded.config);
+                (part, text)
+            })
+            .collect();
+        Self {
+            path: loaded.path.clone(),
+            running,
+            series,
+        }
+    }
+
+    /// Reads, checks, applies, and says so in the log and the metrics.
+    pub(super) fn reload(&mut self) -> Reloaded {
+        let loaded = config::load(&self.path).and_then(|loaded| {
+            let problems = loaded.secret_problems();
+            if problems.is_empty() {
+                Ok(loaded)
+            } else {
+                Err(problems)
+            }
+        });
+        match loaded {
+            Ok(loaded) => self.apply(&loaded),
+            Err(problems) => {
+                self.series.refused();
+                for problem in &problems {
+                    tracing::error!(
+                        file = %problem.file.display(),
+                        line = problem.line,
+                        key = problem.key,
+                        "{}",
+                        problem.message
+                    );
+                }
+                tracing::error!(
+                    problems = problems.len(),
+                    "configuration not reloaded; the old one stays in force"
+                );
+                Reloaded::Refused(problems)
+            }
+        }
+    }
+
+    fn apply(&mut self, loaded: &Loaded) -> Reloaded {
+        let mut changed = Vec::new();
+        let mut restart_needed = Vec::new();
+        for (part, running) in &mut self.running {
+            let new = (part.text)(&loaded.config);
+            if new == *running {
+                continue;
+            }
+            let applied = match &part.apply {
+                _ if running.is_none() => Err("it was off when the agent started".to_owned()),
+                _ if new.is_none() => Err("it is running".to_owned()),
+                Some(apply) => apply(&loaded.config),
+                None => Err("its keys are read at start only".to_owned()),
+            };
+            match applied {
+                Ok(()) => {
+                    *running = new;
+                    changed.push(part.table);
+                }
+                Err(reason) => {
+                    tracing::warn!(table = part.table, reason, "this change needs a restart");
+                    restart_needed.push(format!("[{}]: {reason}", part.table));
+                }
+            }
+        }
+        self.series
+            .loaded(&loaded.digest, !restart_needed.is_empty());
+        tracing::info!(
+            digest = loaded.digest,
+            ?changed,
+            ?restart_needed,
+            "configuration reloaded"
+        );
+        Reloaded::Applied {
+            changed,
+            restart_needed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! `lamplighter run`: from the file to a running agent, and from its end to an exit code.
+
+use std::process::ExitCode;
+
+use lamplighter_core::fault::chain;
+use lamplighter_core::telemetry;
+
+use super::{FAILED, RunArgs, USAGE, complain, complain_all};
+use crate::app::{self, App};
+use crate::config;
+
+/// Cores that the data plane uses at most: an agent leaves the rest to the application.
+const WORKERS_MAX: usize = 4;
+
+pub(super) fn run(args: &RunArgs) -> ExitCode {
+    let loaded = match config::load(&args.file.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => return complain_all(&problems),
+    };
+    let wanted = &loaded.config.telemetry;
+    let format = args.log_format.unwrap_or(wanted.log_format);
+    let filter = args.log_filter.as_ref().unwrap_or(&wanted.log_filter);
+    if let Err(error) = telemetry::init(format, filter) {
+        complain(format_args!("error: {}", chain(&error)));
+        return ExitCode::from(USAGE);
+    }
+    app::harden_process();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS_MAX))
+        .thread_name("lamplighter")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("cannot start the runtime", &error),
+    };
+    runtime.block_on(async {
+        let app = match App::build(&loaded) {
+            Ok(app) => app,
+            Err(error) => return failed("cannot start", &error),
+        };
+        match app.run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => failed("left because of a fault", &fault),
+        }
+    })
+}
+
+fn failed(what: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    tracing::error!("{what}: {}", chain(error));
+    ExitCode::from(FAILED)
+}

@@ -1,0 +1,260 @@
+//! The configuration file as a whole: one table per subsystem, read with every problem reported and not only the first. What the
+//! keys of a table mean is said by the crate that the table is named after. Reads the file and, for `check`, looks at the
+//! secret files it names; writes nothing.
+
+mod document;
+mod problem;
+mod redact;
+mod secrets;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lamplighter_core::config::{Problem, SecretDirs};
+use lamplighter_core::telemetry::LogFormat;
+use lamplighter_core::units::Millis;
+use serde::{Deserialize, Serialize};
+
+use document::{Document, Mistake};
+pub use problem::ConfigProblem;
+
+/// Where the file is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/lamplighter/lamplighter.toml";
+
+/// The largest file that is read, in bytes.
+const SIZE_MAX: u64 = 1024 * 1024;
+
+/// The whole configuration. A table that is left out turns its subsystem off.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[telemetry]`: logs.
+    pub telemetry: Telemetry,
+    /// `[shutdown]`: how long leaving may take.
+    pub shutdown: Shutdown,
+    /// `[health]`: the probe, the metrics and the admin interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<lamplighter_health::Config>,
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// What is logged: a level, or `info,lamplighter_mysql=debug`. Default `info`.
+    pub log_filter: String,
+    /// `auto`, `text`, `json` or `journald`. Default `auto`: the journal's native protocol under systemd, else text.
+    pub log_format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log_filter: "info".to_owned(),
+            log_format: LogFormat::Auto,
+        }
+    }
+}
+
+/// `[shutdown]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// How long work in flight may take once the agent is leaving; what is left then is dropped. Default `30s`. Must stay
+    /// below the unit's `TimeoutStopSec`.
+    pub drain_deadline: Millis,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            drain_deadline: Millis::from_secs(30),
+        }
+    }
+}
+
+/// A configuration that is right, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the file says, defaults filled in.
+    pub config: Config,
+    /// The file.
+    pub path: PathBuf,
+    /// A short digest of the file's bytes, to tell which version an agent runs.
+    pub digest: String,
+    /// The file's text, for the places of problems found later.
+    text: String,
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// With every problem of it.
+pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigProblem>> {
+    let text = read(path).map_err(|problem| vec![*problem])?;
+    parse(path, text)
+}
+
+/// Reads `text` as the file at `path`.
+///
+/// # Errors
+/// With every problem of it, by line.
+pub fn parse(path: &Path, text: String) -> Result<Loaded, Vec<ConfigProblem>> {
+    let at = |mistake| ConfigProblem::at(path, &text, mistake);
+    let document = Document::parse(&text)
+        .map_err(|mistakes| mistakes.into_iter().map(at).collect::<Vec<_>>())?;
+    let outcome = document.read::<Config>();
+    let mut mistakes = outcome.mistakes;
+    if let Some(config) = &outcome.value {
+        let known: BTreeSet<String> = mistakes.iter().map(|known| known.key.clone()).collect();
+        let rules = config.problems().into_iter().filter(|problem| {
+            let table = problem.key.split('.').next().unwrap_or_default();
+            // a rule about a key that was refused, or about a stand-in, is no news
+            !known.contains(&problem.key) && !outcome.incomplete.contains(table)
+        });
+        mistakes.extend(rules.map(|problem| mistake_of(&document, problem)));
+    }
+    mistakes.sort_by_key(|mistake| mistake.span.start);
+    match outcome.value {
+        Some(config) if mistakes.is_empty() => Ok(Loaded {
+            config,
+            path: path.to_owned(),
+            digest: digest(text.as_bytes()),
+            text,
+        }),
+        _ => Err(mistakes.into_iter().map(at).collect()),
+    }
+}
+
+impl Loaded {
+    /// Where the secret files named by a bare name are.
+    #[must_use]
+    pub fn secret_dirs(&self) -> SecretDirs {
+        SecretDirs {
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            config: self.path.parent().unwrap_or(&self.path).to_owned(),
+        }
+    }
+
+    /// What is wrong with the secret files it names: missing, empty, readable by everyone.
+    #[must_use]
+    pub fn secret_problems(&self) -> Vec<ConfigProblem> {
+        let Ok(document) = Document::parse(&self.text) else {
+            return Vec::new();
+        };
+        secrets::problems(&self.config, &self.secret_dirs())
+            .into_iter()
+            .map(|problem| {
+                ConfigProblem::at(&self.path, &self.text, mistake_of(&document, problem))
+            })
+            .collect()
+    }
+}
+
+impl Config {
+    /// Rules that several keys break together, with the keys' full names.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut all = self.own_problems();
+        let mut add =
+            |table: &str, problems: Vec<Problem>| {
+                all.extend(problems.into_iter().map(|problem| {
+                    Problem::new(format!("{table}.{}", problem.key), problem.message)
+                }));
+            };
+        if let Some(health) = &self.health {
+            add("health", health.problems());
+        }
+        all
+    }
+
+    fn own_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let deadline = self.shutdown.drain_deadline.get();
+        if deadline < Duration::from_millis(100) || deadline > Duration::from_secs(3600) {
+            problems.push(Problem::new(
+                "shutdown.drain_deadline",
+                "must be from 100ms to 1h",
+            ));
+        }
+        if self.health.is_none() {
+            problems.push(Problem::new(
+                "",
+                "no table turns any subsystem on; the smallest useful file is the line [health]",
+            ));
+        }
+        problems
+    }
+
+    /// The configuration as TOML, every default filled in, fit to be shown: addresses carry no user information and no
+    /// signatures, and secrets are not in it in the first place.
+    ///
+    /// # Errors
+    /// If a value cannot be written as TOML: a bug.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let text = toml::to_string(self)?;
+        Ok(text.lines().map(|line| redact::line(line) + "\n").collect())
+    }
+}
+
+fn mistake_of(document: &Document<'_>, problem: Problem) -> Mistake {
+    Mistake {
+        span: document.locate(&problem.key),
+        message: if problem.key.is_empty() {
+            problem.message
+        } else {
+            format!("{}: {}", problem.key, problem.message)
+        },
+        help: None,
+        key: problem.key,
+    }
+}
+
+fn read(path: &Path) -> Result<String, Box<ConfigProblem>> {
+    let of_file = |message: String, help| Box::new(ConfigProblem::of_file(path, message, help));
+    let unreadable = |error: std::io::Error| {
+        let help = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Some("name the file with --config; there is no built-in configuration to run on")
+            }
+            std::io::ErrorKind::PermissionDenied => Some(
+                "the agent's user must be able to read it; it holds no secret, so mode 0644 is fine",
+            ),
+            _ => None,
+        };
+        of_file(format!("cannot read the configuration: {error}"), help)
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size > SIZE_MAX) {
+        return Err(of_file(
+            "the configuration is larger than 1MiB; is this the right file?".to_owned(),
+            None,
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let bytes = error.into_bytes();
+        let line = bytes.iter().take(good).filter(|b| **b == b'\n').count() + 1;
+        of_file(
+            format!("line {line} of the configuration is not UTF-8 text"),
+            None,
+        )
+    })
+}
+
+/// FNV-1a over the bytes: it tells versions of a file apart and protects nothing.
+fn digest(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Kept by tests/support/keeper.rs: kills and removes what is still listed when standard input ends.
 trap '' INT TERM HUP
 declare -A group dir

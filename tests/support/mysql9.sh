@@ -33,7 +33,7 @@ SIGN=
 [ ! -r "$KEYRING" ] || SIGN="[signed-by=$KEYRING]"
 
 A=$DIR/apt
-rm -rf "$A" "$DIR/root" "$DIR/bin"
+rm -rf "$A" "${DIR:?}/root" "${DIR:?}/bin"
 mkdir -p "$A/lists/partial" "$A/cache/archives/partial" "$A/state" "$A/parts"
 : >"$A/status"
 echo "deb $SIGN $MIRROR sid main" >"$A/sources.list"

@@ -1,6 +1,20 @@
-//! What a statement may do, read from its text in one pass.
+//! What a statement may do, read from its text in one pass without allocating.
+//!
+//! The text is split as the server's lexer splits it, so that a keyword in a string, a comment or a quoted identifier is
+//! none, and code in an executable comment is code. Then a few rules decide, and each errs to the safe side: what is not
+//! known to be a plain read is none.
+//!
+//! What text cannot show: whether a view, a trigger or a table's generated column calls a function that writes (a read-only
+//! replica refuses that with an error), and, in character sets where 0x5C may be the second byte of a character (big5, gbk,
+//! sjis, gb18030), where a string ends. Statements of such sessions must not be judged by this.
 
 use crate::mysql::flags::flag_set;
+
+mod classifier;
+mod lexer;
+mod words;
+
+use lexer::{Lexer, Token};
 
 /// Parts of the session's `sql_mode` that change how text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,10 +88,12 @@ pub enum Kind {
     Use,
     /// CALL.
     Call,
-    /// LOCK TABLES, LOCK INSTANCE FOR BACKUP.
+    /// LOCK TABLES.
     LockTables,
-    /// UNLOCK TABLES, UNLOCK INSTANCE.
+    /// UNLOCK TABLES.
     UnlockTables,
+    /// LOCK INSTANCE FOR BACKUP, UNLOCK INSTANCE.
+    LockInstance,
     /// FLUSH (some forms lock).
     Flush,
     /// PREPARE (as text).
@@ -173,30 +189,48 @@ pub struct Statement {
     pub hint: Option<Hint>,
 }
 
+impl Hint {
+    fn from_comment(content: &[u8]) -> Option<Self> {
+        match content
+            .trim_ascii()
+            .strip_prefix(b"lamp:")?
+            .split(u8::is_ascii_whitespace)
+            .next()?
+        {
+            b"primary" => Some(Self::Primary),
+            b"replica" => Some(Self::Replica),
+            _ => None,
+        }
+    }
+}
+
+/// Traits that a read may have and still run on any server: sleeping is no effect.
+const HARMLESS: Traits = Traits::SLEEP;
+
 impl Statement {
     /// A plain read that any replica may answer outside a transaction. What was not understood is not one.
     #[must_use]
-    pub fn replica_safe(&self) -> bool {
-        false
+    pub const fn replica_safe(&self) -> bool {
+        let plain = matches!(
+            self.kind,
+            Kind::Select | Kind::With | Kind::Table | Kind::Values | Kind::Show | Kind::Explain
+        );
+        plain && self.traits.without(HARMLESS).is_empty()
     }
 
     /// As [`Self::replica_safe`], but SQL_CALC_FOUND_ROWS is let through: the statement may run on a replica if the next
     /// one, which may ask for FOUND_ROWS(), goes to the same connection.
     #[must_use]
-    pub fn replica_safe_if_held(&self) -> bool {
-        false
+    pub const fn replica_safe_if_held(&self) -> bool {
+        let traits = self.traits.without(Traits::SQL_CALC_FOUND_ROWS);
+        Self { traits, ..*self }.replica_safe()
     }
 }
 
 /// Reads `sql` once. Never fails: what it cannot understand becomes a kind or trait that is not safe for a replica.
 #[must_use]
 pub fn classify(sql: &[u8], mode: LexMode) -> Statement {
-    let _ = (sql, mode);
-    Statement {
-        kind: Kind::Other,
-        traits: Traits::empty(),
-        hint: None,
-    }
+    classifier::classify(sql, mode)
 }
 
 /// A value of the session that can be answered without a server.
@@ -223,6 +257,59 @@ pub struct ExactSpelling<'a> {
 /// alias and a final `;`. Anything else is `None`.
 #[must_use]
 pub fn exact_spelling(sql: &[u8]) -> Option<ExactSpelling<'_>> {
-    let _ = sql;
-    None
+    let mut lexer = Lexer::new(sql, LexMode::default());
+    let Some(Token::Word(select)) = lexer.next() else {
+        return None;
+    };
+    let Some(Token::Word(function)) = lexer.next() else {
+        return None;
+    };
+    let start = lexer.position() - function.len();
+    let value = [
+        (&b"found_rows"[..], SessionValue::FoundRows),
+        (b"last_insert_id", SessionValue::LastInsertId),
+        (b"row_count", SessionValue::RowCount),
+    ]
+    .into_iter()
+    .find_map(|(name, value)| function.eq_ignore_ascii_case(name).then_some(value))?;
+    if !select.eq_ignore_ascii_case(b"select")
+        || lexer.next() != Some(Token::Open)
+        || lexer.next() != Some(Token::Close)
+    {
+        return None;
+    }
+    let mut column = sql.get(start..lexer.position())?;
+    let mut token = lexer.next();
+    let explicit = matches!(token, Some(Token::Word(word)) if word.eq_ignore_ascii_case(b"as"));
+    if explicit {
+        token = lexer.next();
+    }
+    match token {
+        // A word that is no alias makes more of the statement, and is followed by more; one keyword could end it here.
+        Some(Token::Word(alias)) if explicit => column = alias,
+        Some(Token::Quoted(alias)) if !alias.contains(&b'`') => column = alias,
+        None | Some(Token::Semicolon) if !explicit => {
+            return done(&mut lexer, token, ExactSpelling { value, column });
+        }
+        _ => return None,
+    }
+    token = lexer.next();
+    done(&mut lexer, token, ExactSpelling { value, column })
 }
+
+/// `token` and what follows it are only a semicolon, or nothing.
+fn done<'a>(
+    lexer: &mut Lexer<'a>,
+    token: Option<Token<'a>>,
+    found: ExactSpelling<'a>,
+) -> Option<ExactSpelling<'a>> {
+    let ended = match token {
+        None => true,
+        Some(Token::Semicolon) => lexer.next().is_none(),
+        Some(_) => false,
+    };
+    (ended && lexer.traits.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests;

@@ -213,7 +213,7 @@ impl<'a> Lexer<'a> {
         let (taken, _) = self
             .rest()
             .split_at_checked(bytes)
-            .unwrap_or((self.rest(), &[]));
+            .unwrap_or_else(|| (self.rest(), &[]));
         self.at += taken.len();
         taken
     }
@@ -335,7 +335,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn skip_line(&mut self) {
-        self.at += memchr(b'\n', self.rest()).map_or(self.rest().len(), |end| end + 1);
+        self.at += memchr(b'\n', self.rest()).map_or_else(|| self.rest().len(), |end| end + 1);
     }
 
     /// At `/*`.

@@ -1,5 +1,7 @@
 //! Tests of `sql`: a table of statements, one line each, and what they must be taken for.
 
+use core::hint::black_box;
+
 use proptest::prelude::*;
 
 use super::Traits as T;
@@ -328,7 +330,13 @@ fn what_surrounds_a_statement() {
             "{locking}"
         );
     }
-    for &(sql, ..) in NOT_SAFE.iter().chain(OTHERS) {
+    // In small letters `/*M!` is a plain comment.
+    let unlike = |sql: &str| !sql.contains("/*M");
+    for &(sql, ..) in NOT_SAFE
+        .iter()
+        .chain(OTHERS)
+        .filter(|(sql, ..)| unlike(sql))
+    {
         for variant in [
             sql.to_ascii_lowercase(),
             sql.to_ascii_uppercase(),
@@ -406,9 +414,9 @@ proptest! {
     #[test]
     fn any_bytes_are_classified(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for mode in [PLAIN, ANSI, NO_ESCAPES] {
-            classify(&bytes, mode);
+            black_box(classify(&bytes, mode));
         }
-        exact_spelling(&bytes);
+        black_box(exact_spelling(&bytes));
     }
 
     #[test]
@@ -421,8 +429,8 @@ proptest! {
 
     #[test]
     fn pieces_of_syntax_in_any_order(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12)) {
-        classify(pieces.concat().as_bytes(), PLAIN);
-        classify(pieces.join(" ").as_bytes(), ANSI);
+        black_box(classify(pieces.concat().as_bytes(), PLAIN));
+        black_box(classify(pieces.join(" ").as_bytes(), ANSI));
     }
 }
 

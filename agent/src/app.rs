@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamplighter_core::config::OnlineCheck;
-use lamplighter_core::fault::Fault;
+use lamplighter_core::fault::{Fault, chain};
 use lamplighter_core::health::HealthBoard;
 use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::Sockets;
 use lamplighter_health::{BuildInfo, Health, LastProbe, Links};
+use lamplighter_mysql::Proxy;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 pub use limits::harden_process;
@@ -26,7 +28,7 @@ use process::{Process, Signals};
 use reload::{Part, Reloader};
 use series::ConfigSeries;
 
-use crate::config::{Config, Loaded};
+use crate::config::Loaded;
 
 /// Reloads that may wait; each holds a person who waits for the answer.
 const RELOADS_MAX: usize = 4;
@@ -46,16 +48,19 @@ pub enum StartError {
     /// `[health]` could not start.
     #[error(transparent)]
     Health(#[from] lamplighter_health::StartError),
+    /// `[mysql]` could not start.
+    #[error("mysql")]
+    Mysql(#[from] lamplighter_mysql::StartError),
 }
 
-/// The agent: everything bound, nothing running yet but the supervisor's door.
+/// The agent, everything bound.
 #[derive(Debug)]
 pub struct App {
     supervisor: Supervisor,
 }
 
 impl App {
-    /// Builds every subsystem that has a table, and starts their lives.
+    /// Builds every subsystem that has a table, and starts their lives. Needs a runtime.
     ///
     /// # Errors
     /// If an address is taken, a secret cannot be read, or a subsystem refuses to start.
@@ -65,22 +70,22 @@ impl App {
         let registry = Registry::new();
         let board = HealthBoard::new();
         let mut sockets = Sockets::from_env();
-        let mut heartbeats = Heartbeats::default();
-        let main_beat = heartbeats.add("main");
         let last_probe = config.health.as_ref().map(LastProbe::new);
-        let mut supervisor = Supervisor::new(
-            SupervisorConfig {
-                drain_deadline: config.shutdown.drain_deadline.get(),
-                shed_time: shed_time(last_probe.clone()),
-            },
-            board.clone(),
-            &registry,
-        )?;
+        let drain_deadline = config.shutdown.drain_deadline.get();
+        let shed_time = shed_time(last_probe.clone());
+        let supervisor_config = SupervisorConfig {
+            drain_deadline,
+            shed_time,
+        };
+        let mut supervisor = Supervisor::new(supervisor_config, board.clone(), &registry)?;
         let config_series = ConfigSeries::register(&registry, &loaded.digest)?;
         series::process(&registry).map_err(StartError::ProcessMetrics)?;
+        let mut heartbeats = Heartbeats::default();
+        let main_beat = heartbeats.add("main");
+        let health_beat = heartbeats.add("health");
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
 
-        let health_beat = heartbeats.add("health");
+        let work = Work::build(loaded, &registry, &mut sockets)?;
         let health = match (&config.health, last_probe) {
             (Some(config), Some(last_probe)) => {
                 let links = Links {
@@ -102,15 +107,14 @@ impl App {
             tracing::warn!(%address, "systemd handed over a socket that no key of the configuration asks for");
         }
 
+        let reloader = Reloader::new(loaded, work.parts(), config_series);
         let control = supervisor.control();
-        let reloader = Reloader::new(loaded, parts(), config_series);
-        supervisor.add(
-            Stage::Watch,
-            Process::new(signals, main_beat, control, reloader, reloads),
-        );
+        let process = Process::new(signals, main_beat, control, reloader, reloads);
+        supervisor.add(Stage::Watch, process);
         if let Some(health) = health {
             supervisor.add(Stage::Watch, health);
         }
+        work.add_to(&mut supervisor);
         Ok(Self { supervisor })
     }
 
@@ -123,33 +127,73 @@ impl App {
     }
 }
 
+/// The subsystems that do the work.
+#[derive(Debug)]
+struct Work {
+    mysql: Option<Proxy>,
+}
+
+impl Work {
+    fn build(
+        loaded: &Loaded,
+        registry: &Registry,
+        sockets: &mut Sockets,
+    ) -> Result<Self, StartError> {
+        let config = &loaded.config;
+        let secrets = loaded.secret_dirs();
+        let mysql = config
+            .mysql
+            .clone()
+            .map(|config| Proxy::bind(config, &secrets, sockets, registry))
+            .transpose()?;
+        Ok(Self { mysql })
+    }
+
+    /// The tables of the configuration and who can take a change while the agent runs.
+    fn parts(&self) -> Vec<Part> {
+        let mut mysql = Part::fixed("mysql", |config| text(config.mysql.as_ref()));
+        if let Some(proxy) = &self.mysql {
+            let handle = proxy.reload_handle();
+            mysql = mysql.with_refresh(move || handle.reload_tls().map_err(|error| chain(&error)));
+        }
+        vec![
+            Part::fixed("telemetry", |config| text(Some(&config.telemetry))),
+            Part::fixed("shutdown", |config| text(Some(&config.shutdown))),
+            Part::fixed("health", |config| text(config.health.as_ref())),
+            mysql,
+        ]
+    }
+
+    fn add_to(self, supervisor: &mut Supervisor) {
+        if let Some(mysql) = self.mysql {
+            supervisor.add(Stage::Work, mysql);
+        }
+    }
+}
+
+/// A table as text; two configurations differ in it when the texts do.
+fn text<T: Serialize>(table: Option<&T>) -> Option<String> {
+    table.and_then(|table| toml::to_string(table).ok())
+}
+
 /// Connects to everything the configuration names, for `lamplighter check --online`.
 pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
     let config = &loaded.config;
+    let secrets = loaded.secret_dirs();
     let mut rows = Vec::new();
     if let Some(health) = &config.health {
         rows.extend(lamplighter_health::probe(health).await);
     }
+    if let Some(mysql) = &config.mysql {
+        rows.extend(lamplighter_mysql::check_online(mysql, &secrets).await);
+    }
     rows
 }
 
-/// The tables of the configuration and who can take a change while the agent runs.
-fn parts() -> Vec<Part> {
-    fn text<T: serde::Serialize>(table: Option<&T>) -> Option<String> {
-        table.and_then(|table| toml::to_string(table).ok())
-    }
-    fn fixed(table: &'static str, text: fn(&Config) -> Option<String>) -> Part {
-        Part {
-            table,
-            text,
-            apply: None,
-        }
-    }
-    vec![
-        fixed("telemetry", |config| text(Some(&config.telemetry))),
-        fixed("shutdown", |config| text(Some(&config.shutdown))),
-        fixed("health", |config| text(config.health.as_ref())),
-    ]
+/// Installs the one TLS implementation for the libraries that ask the process for it; our own TLS names it itself.
+pub fn install_tls() {
+    // already there: then it is the same one
+    let _installed = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// How long to shed: as long as a load balancer that is looking needs to look away.

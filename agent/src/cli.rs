@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use lamplighter_core::telemetry::LogFormat;
 
+use crate::app;
 use crate::config::{self, ConfigProblem};
 
 /// The agent or a request failed.
@@ -152,6 +153,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code_of(&error));
         }
     };
+    app::install_tls();
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),

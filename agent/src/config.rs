@@ -37,6 +37,9 @@ pub struct Config {
     /// `[health]`: the probe, the metrics and the admin interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<lamplighter_health::Config>,
+    /// `[mysql]`: the local MySQL endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mysql: Option<lamplighter_mysql::Config>,
 }
 
 /// `[telemetry]`.
@@ -167,6 +170,9 @@ impl Config {
         if let Some(health) = &self.health {
             add("health", health.problems());
         }
+        if let Some(mysql) = &self.mysql {
+            add("mysql", mysql.problems());
+        }
         all
     }
 
@@ -179,7 +185,7 @@ impl Config {
                 "must be from 100ms to 1h",
             ));
         }
-        if self.health.is_none() {
+        if self.health.is_none() && self.mysql.is_none() {
             problems.push(Problem::new(
                 "",
                 "no table turns any subsystem on; the smallest useful file is the line [health]",

@@ -9,6 +9,9 @@ use crate::config::{self, Config, ConfigProblem, Loaded};
 /// Hands a new configuration to one subsystem; `Err` says why only a restart can.
 pub(super) type Apply = Box<dyn Fn(&Config) -> Result<(), String> + Send>;
 
+/// Makes one subsystem read again what its configuration names (a CA file); `Err` says why it keeps the old.
+pub(super) type Refresh = Box<dyn Fn() -> Result<(), String> + Send>;
+
 /// One part of the configuration and who can take a change of it.
 pub(super) struct Part {
     /// The table's name.
@@ -17,6 +20,29 @@ pub(super) struct Part {
     pub(super) text: fn(&Config) -> Option<String>,
     /// Takes the change; none: only a restart does.
     pub(super) apply: Option<Apply>,
+    /// Called at every reload, because a file may change without the configuration that names it.
+    pub(super) refresh: Option<Refresh>,
+}
+
+impl Part {
+    /// A part whose keys are read at start only.
+    pub(super) fn fixed(table: &'static str, text: fn(&Config) -> Option<String>) -> Self {
+        Self {
+            table,
+            text,
+            apply: None,
+            refresh: None,
+        }
+    }
+
+    /// As it is, and `refresh` is called at every reload.
+    pub(super) fn with_refresh(
+        mut self,
+        refresh: impl Fn() -> Result<(), String> + Send + 'static,
+    ) -> Self {
+        self.refresh = Some(Box::new(refresh));
+        self
+    }
 }
 
 impl std::fmt::Debug for Part {
@@ -24,7 +50,7 @@ impl std::fmt::Debug for Part {
         f.debug_struct("Part")
             .field("table", &self.table)
             .field("live", &self.apply.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -37,6 +63,8 @@ pub(super) enum Reloaded {
         changed: Vec<&'static str>,
         /// Tables whose change waits for a restart, with the reason.
         restart_needed: Vec<String>,
+        /// What a subsystem could not read again; it keeps what it had.
+        kept: Vec<String>,
     },
     /// The old configuration stays.
     Refused(Vec<ConfigProblem>),
@@ -53,6 +81,7 @@ impl Reloaded {
             Self::Applied {
                 changed,
                 restart_needed,
+                kept,
             } => {
                 let mut text = match changed.as_slice() {
                     [] => "read; nothing changed that a running agent can take".to_owned(),
@@ -62,7 +91,14 @@ impl Reloaded {
                     text.push_str("\nneeds a restart: ");
                     text.push_str(&reason);
                 }
-                Ok(text)
+                if kept.is_empty() {
+                    return Ok(text);
+                }
+                for reason in kept {
+                    text.push_str("\nnot read again: ");
+                    text.push_str(&reason);
+                }
+                Err(text)
             }
         }
     }
@@ -128,7 +164,12 @@ impl Reloader {
     fn apply(&mut self, loaded: &Loaded) -> Reloaded {
         let mut changed = Vec::new();
         let mut restart_needed = Vec::new();
+        let mut kept = Vec::new();
         for (part, running) in &mut self.running {
+            if let Some(Err(reason)) = part.refresh.as_ref().map(|refresh| refresh()) {
+                tracing::error!(table = part.table, reason, "not read again; the old stays");
+                kept.push(format!("[{}]: {reason}", part.table));
+            }
             let new = (part.text)(&loaded.config);
             if new == *running {
                 continue;
@@ -161,6 +202,7 @@ impl Reloader {
         Reloaded::Applied {
             changed,
             restart_needed,
+            kept,
         }
     }
 }

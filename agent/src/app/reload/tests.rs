@@ -37,16 +37,19 @@ fn reloader(file: &std::path::Path) -> (Reloader, Arc<Mutex<String>>, Registry) 
             table: "shutdown",
             text: deadline,
             apply: live(deadline),
+            refresh: None,
         },
         Part {
             table: "health",
             text: health,
             apply: live(health),
+            refresh: None,
         },
         Part {
             table: "telemetry",
             text: filter,
             apply: None,
+            refresh: None,
         },
     ];
     let loaded = config::load(file).expect("right");
@@ -74,6 +77,7 @@ fn a_change_is_applied_once_and_what_needs_a_restart_is_said_until_it_happens() 
     let unchanged = Reloaded::Applied {
         changed: vec![],
         restart_needed: vec![],
+        kept: vec![],
     };
     assert_eq!(reloader.reload(), unchanged);
     assert_eq!(*applied.lock().unwrap(), "");
@@ -83,12 +87,14 @@ fn a_change_is_applied_once_and_what_needs_a_restart_is_said_until_it_happens() 
     let expected = Reloaded::Applied {
         changed: vec!["shutdown"],
         restart_needed: vec![reason.clone()],
+        kept: vec![],
     };
     assert_eq!(reloader.reload(), expected);
     assert_eq!(*applied.lock().unwrap(), "7s");
     let again = Reloaded::Applied {
         changed: vec![],
         restart_needed: vec![reason],
+        kept: vec![],
     };
     assert_eq!(reloader.reload(), again);
     assert!((value(&registry, "lamplighter_config_restart_needed") - 1.0).abs() < f64::EPSILON);
@@ -152,6 +158,7 @@ fn turning_a_table_on_or_off_needs_a_restart() {
             table: "health",
             text: health,
             apply: Some(Box::new(|_| Ok(()))),
+            refresh: None,
         },
         None,
     ));

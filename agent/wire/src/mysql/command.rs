@@ -172,3 +172,6 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

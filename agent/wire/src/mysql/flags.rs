@@ -205,3 +205,6 @@ flag_set! {
         SERVER_SESSION_STATE_CHANGED = 1 << 14;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,3 +260,6 @@ impl<'a> Reader<'a> {
         core::mem::take(&mut self.rest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use lamplighter_wire::mysql::flags::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
-use crate::error::{OpenError, StatementError};
+use crate::error::StatementError;
 use crate::metrics::Metrics;
 use crate::server::{Account, Bucket, Busy, Idle};
 

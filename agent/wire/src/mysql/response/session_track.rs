@@ -69,7 +69,8 @@ impl SessionTrack {
                     }
                 }
                 SCHEMA => self.schema = Some(Bytes::copy_from_slice(data.lenenc_bytes()?)),
-                STATE_CHANGE => self.state_change |= data.lenenc_bytes()? == b"1",
+                // The manual shows a string here, servers send its one character without a length.
+                STATE_CHANGE => self.state_change |= data.rest().ends_with(b"1"),
                 GTIDS => self.add_gtids(data)?,
                 TRANSACTION_CHARACTERISTICS => {
                     self.transaction_characteristics =
@@ -149,7 +150,7 @@ impl SessionTrack {
             put_tracker(out, SCHEMA, &mut data);
         }
         if self.state_change {
-            packet::put_lenenc_bytes(&mut data, b"1");
+            data.put_u8(b'1');
             put_tracker(out, STATE_CHANGE, &mut data);
         }
         if let Some(gtids) = &self.gtids {

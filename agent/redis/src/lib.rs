@@ -1,1 +1,23 @@
-//! Redis: warm jobs today, the local endpoint next
+//! Redis: the keys PHP will ask for are there before it asks.
+//!
+//! ```text
+//!   [redis]  ─▶ Dialer ─▶ Monitor ──── the control connection: PING, leases, results
+//!   [[warm]] ─▶ Job ──┬─▶ Reader ──── SQL, a page at a time, through the agent's own MySQL endpoint
+//!                     └─▶ Writer ──── a connection of its own: batches of SET ... PX
+//! ```
+//! One instance of the fleet runs a job; the others see its result in Redis and are satisfied. Talks to the Redis server
+//! and to the MySQL endpoint's unix socket; reads the password file and the CA. Sockets and TLS are `lamplighter_core`'s
+//! (no delay, keepalive, a dead peer noticed in seconds); the `redis` library only speaks the protocol over them.
+
+mod backoff;
+mod config;
+mod metrics;
+mod probe;
+mod subsystem;
+mod upstream;
+pub mod warm;
+
+pub use config::{Config, ServerKind, UpstreamUrl, UrlError};
+pub use metrics::Metrics;
+pub use probe::probe;
+pub use subsystem::{Redis, StartError};

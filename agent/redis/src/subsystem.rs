@@ -1,0 +1,167 @@
+//! The subsystem `redis`: the monitor of the control connection and the warm jobs. Opens connections to Redis and to the MySQL
+//! endpoint.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lamplighter_core::config::SecretDirs;
+use lamplighter_core::fault::Fault;
+use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::upstream::{Dialer, Link, Monitor, SetupError};
+use crate::warm::{Doorkeeper, Job, JobConfig, JobContext, JobError};
+
+/// Redis and the jobs that warm it.
+#[derive(Debug)]
+pub struct Redis {
+    config: Config,
+    dialer: Arc<Dialer>,
+    jobs: Vec<Job>,
+    socket: PathBuf,
+    metrics: Metrics,
+}
+
+/// Why the subsystem could not be set up; no server has been asked yet.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The CA or the password file.
+    #[error("cannot set up the connection to Redis")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A table `[[warm]]`.
+    #[error("the warm job {name:?}")]
+    Job {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There are jobs, but no unix listener of the MySQL endpoint.
+    #[error("warm needs a unix listener in [mysql]")]
+    NoSocket,
+}
+
+impl From<SetupError> for StartError {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(Box::new(error))
+    }
+}
+
+impl Redis {
+    /// Reads the CA and the password file and checks the jobs; connects to nothing. `mysql_socket` is a unix socket of
+    /// the agent's MySQL endpoint, which must let the agent's own user id in as `lamplighter`.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a job is not one. A server that is away is no error: it is waited for.
+    pub fn start(
+        config: &Config,
+        jobs: &[JobConfig],
+        mysql_socket: Option<PathBuf>,
+        secrets: &SecretDirs,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        let dialer = Arc::new(Dialer::new(config, secrets)?);
+        let jobs = jobs
+            .iter()
+            .map(|job| {
+                Job::new(job.clone()).map_err(|source: JobError| StartError::Job {
+                    name: job.name.clone(),
+                    source: Box::new(source),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let socket = match mysql_socket {
+            Some(socket) => socket,
+            None if jobs.is_empty() => PathBuf::new(),
+            None => return Err(StartError::NoSocket),
+        };
+        for job in &jobs {
+            metrics.init_job(&job.config.name);
+        }
+        Ok(Self {
+            config: config.clone(),
+            dialer,
+            jobs,
+            socket,
+            metrics,
+        })
+    }
+
+    fn spawn_jobs(mut self, scope: &Scope, link: &Link, alive: &mpsc::Sender<()>) {
+        // first those that traffic waits for
+        self.jobs.sort_by_key(|job| !job.config.required);
+        let slots = Arc::new(Semaphore::new(usize::from(self.config.warm_jobs_max)));
+        let owner: Arc<str> = owner().into();
+        for job in self.jobs {
+            let name = job.config.name.as_str();
+            let health = scope.health().part(&format!("warm:{name}"));
+            let gate = job.config.required.then(|| {
+                Doorkeeper::new(
+                    health.gate(),
+                    job.config.gate_deadline.get(),
+                    name,
+                    self.metrics.gate_timeouts.with_label_values(&[name]),
+                    scope.tasks(),
+                )
+            });
+            let context = JobContext {
+                dialer: Arc::clone(&self.dialer),
+                link: link.clone(),
+                kind: self.config.kind,
+                write_timeout: self.config.write_timeout.get(),
+                socket: self.socket.clone(),
+                owner: Arc::clone(&owner),
+                slots: Arc::clone(&slots),
+                metrics: self.metrics.clone(),
+                tasks: scope.tasks().clone(),
+                health,
+                gate,
+                alive: alive.clone(),
+            };
+            scope.spawn("warm job", job.live(context));
+        }
+    }
+}
+
+impl Subsystem for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn run(self, mut scope: Scope) -> Result<Drained, Fault> {
+        let (monitor, link) = Monitor::new(
+            Arc::clone(&self.dialer),
+            self.config.command_timeout.get(),
+            self.config.ping_interval.get(),
+            self.metrics.clone(),
+            scope.health().clone(),
+        );
+        let (alive, mut jobs_gone) = mpsc::channel(1);
+        self.spawn_jobs(&scope, &link, &alive);
+        drop((alive, link));
+        // gates are closed by now where they have to be: what is not required is not waited for
+        scope.ready();
+        let tasks = scope.tasks().clone();
+        let leaving = async {
+            tasks.draining().await;
+            // jobs give their leases back over the control connection
+            tokio::select! {
+                _ = jobs_gone.recv() => {}
+                () = tasks.stopping() => {}
+            }
+        };
+        tokio::select! {
+            () = monitor.run(&tasks) => {}
+            () = leaving => {}
+        }
+        scope.finish().await
+    }
+}
+
+/// A name that no other process has.
+fn owner() -> String {
+    let random = || getrandom::u64().unwrap_or_default();
+    format!("{:016x}{:016x}-{}", random(), random(), std::process::id())
+}

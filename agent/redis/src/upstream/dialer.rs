@@ -1,0 +1,131 @@
+//! One connection to Redis: TCP with no delay, keepalive and user timeout, TLS, AUTH. Opens sockets; reads the password file at
+//! each connection, so that a rotated key needs no restart.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use lamplighter_core::config::{SecretDirs, SecretFile};
+use lamplighter_core::net::{DialOptions, HostPort, dial};
+use lamplighter_core::secret::SecretError;
+use lamplighter_core::tls::{TlsClient, TlsError};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::ConnectError;
+use crate::config::Config;
+
+/// Plain or TLS.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+
+/// A connection and the future that moves its bytes, which the caller has to run.
+pub(crate) struct Connected {
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Makes connections to one Redis.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    address: HostPort,
+    options: DialOptions,
+    tls: Option<TlsClient>,
+    user: Option<String>,
+    password_file: Option<SecretFile>,
+    secrets: SecretDirs,
+    db: u16,
+}
+
+/// Why there can be no connection, whatever the server does.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl Dialer {
+    /// Reads the CA, and the password once to see that it can be read.
+    pub(crate) fn new(config: &Config, secrets: &SecretDirs) -> Result<Self, SetupError> {
+        let tls = if config.upstream.tls {
+            Some(TlsClient::new(&config.tls)?)
+        } else {
+            None
+        };
+        if let Some(file) = &config.password_file {
+            secrets.read(file)?;
+        }
+        Ok(Self {
+            address: config.upstream.address.clone(),
+            options: config.dial_options(),
+            tls,
+            user: config.user.clone(),
+            password_file: config.password_file.clone(),
+            secrets: secrets.clone(),
+            db: config.db,
+        })
+    }
+
+    /// The server, for messages.
+    pub(crate) const fn address(&self) -> &HostPort {
+        &self.address
+    }
+
+    /// Connects and authenticates. `response_timeout` is the limit for each later answer.
+    pub(crate) async fn connect(
+        &self,
+        response_timeout: Duration,
+    ) -> Result<Connected, ConnectError> {
+        let limit = self.options.connect_timeout;
+        tokio::time::timeout(limit, self.connect_unbounded(response_timeout))
+            .await
+            .unwrap_or(Err(ConnectError::Timeout(limit)))
+    }
+
+    async fn connect_unbounded(
+        &self,
+        response_timeout: Duration,
+    ) -> Result<Connected, ConnectError> {
+        let info = self.connection_info()?;
+        let stream = self.stream().await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
+        let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
+            .await
+            .map_err(|error| match error.kind() {
+                ErrorKind::AuthenticationFailed => ConnectError::Auth(error),
+                _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => {
+                    ConnectError::Auth(error)
+                }
+                _ => ConnectError::Handshake(error),
+            })?;
+        Ok(Connected {
+            connection,
+            driver: Box::pin(driver),
+        })
+    }
+
+    /// A stream on which RESP can be spoken; not yet authenticated.
+    async fn stream(&self) -> Result<Box<dyn ByteStream>, ConnectError> {
+        let tcp = dial(&self.address, &self.options).await?;
+        Ok(match &self.tls {
+            Some(tls) => Box::new(tls.connect(&self.address.host, tcp).await?),
+            None => Box::new(tcp),
+        })
+    }
+
+    fn connection_info(&self) -> Result<RedisConnectionInfo, ConnectError> {
+        let mut info = RedisConnectionInfo::default()
+            .set_db(i64::from(self.db))
+            .set_skip_set_lib_name();
+        if let Some(file) = &self.password_file {
+            let secret = self.secrets.read(file)?;
+            info = info.set_password(secret.expose_str()?);
+            if let Some(user) = &self.user {
+                info = info.set_username(user);
+            }
+        }
+        Ok(info)
+    }
+}

@@ -211,7 +211,7 @@ proptest! {
         }
         let ok = OkPacket { affected_rows, last_insert_id, status, warnings, info, track };
         let body = encoded(|out, seq| ok.encode_as(first, TRACK, out, seq));
-        prop_assert_eq!(OkPacket::parse(&body, TRACK).unwrap(), ok);
+        prop_assert_eq!(&OkPacket::parse(&body, TRACK).unwrap(), &ok);
         let stripped = OkPacket { track: SessionTrack::default(), status: status.without(CHANGED), ..ok };
         let body = encoded(|out, seq| stripped.encode_as(first, NOTHING, out, seq));
         prop_assert_eq!(OkPacket::parse(&body, NOTHING).unwrap(), stripped);

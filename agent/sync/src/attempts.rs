@@ -1,0 +1,73 @@
+//! One request, tried as often as its patience allows: with a time limit, pauses, and an end when the process leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::JobMetrics;
+use crate::pace::{Governor, Retries};
+use crate::store::StoreError;
+
+/// What the requests of one entry have in common. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempts {
+    /// Longest silence.
+    pub(crate) stall: Duration,
+    pub(crate) governor: Arc<Governor>,
+    pub(crate) metrics: JobMetrics,
+    /// The process leaves: no more pauses.
+    pub(crate) quit: CancellationToken,
+}
+
+impl Attempts {
+    /// One attempt; silence is an error.
+    pub(crate) async fn once<T>(
+        &self,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        timeout(self.stall, request)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Stalled(self.stall)))
+    }
+
+    /// As many attempts as one request gets.
+    pub(crate) async fn retried<T, F>(
+        &self,
+        mut request: impl FnMut() -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut retries = Retries::new();
+        loop {
+            match self.once(request()).await {
+                Ok(answer) => {
+                    self.governor.answered();
+                    return Ok(answer);
+                }
+                Err(error) => self.pause(error, &mut retries).await?,
+            }
+        }
+    }
+
+    /// Waits before the next attempt, or gives the error back if there shall be none.
+    pub(crate) async fn pause(
+        &self,
+        error: StoreError,
+        retries: &mut Retries,
+    ) -> Result<(), StoreError> {
+        if matches!(error, StoreError::Throttled { .. }) {
+            self.metrics.throttled.inc();
+            self.governor.throttled();
+        }
+        let Some(wait) = retries.after(&error) else {
+            return Err(error);
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = self.quit.cancelled() => Err(error),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Bytes on their way to a file: collected into buffers, which are hashed and written off the runtime's workers while the next
+//! one fills. A small file is made, written, checked and named in one go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::FetchError;
+use crate::index::Fingerprint;
+use crate::store::Md5;
+use crate::tree::{Root, Staged, TreeError};
+
+/// How many bytes are collected before they are written.
+pub(super) const FLUSH: usize = 256 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Sink {
+    root: Arc<Root>,
+    size: u64,
+    accepted: u64,
+    buffer: Vec<Bytes>,
+    buffered: usize,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// Nothing on disk yet.
+    None,
+    /// A buffer is being written.
+    Busy(JoinHandle<Result<Staged, TreeError>>),
+}
+
+impl Sink {
+    pub(super) const fn new(root: Arc<Root>, size: u64) -> Self {
+        Self {
+            root,
+            size,
+            accepted: 0,
+            buffer: Vec::new(),
+            buffered: 0,
+            target: Target::None,
+        }
+    }
+
+    /// How many bytes were taken; the next ones follow them.
+    pub(super) const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Takes the next bytes.
+    pub(super) async fn push(&mut self, chunk: Bytes) -> Result<(), FetchError> {
+        self.accepted += u64::try_from(chunk.len()).unwrap_or(0);
+        self.buffered += chunk.len();
+        self.buffer.push(chunk);
+        if self.buffered < FLUSH {
+            return Ok(());
+        }
+        let staged = self.settle().await?;
+        let chunks = std::mem::take(&mut self.buffer);
+        self.buffered = 0;
+        let (root, size) = (Arc::clone(&self.root), self.size);
+        self.target = Target::Busy(spawn_blocking(move || write(&root, size, staged, &chunks)));
+        Ok(())
+    }
+
+    /// Writes the rest, compares the content with `expected`, and gives the file its name.
+    pub(super) async fn finish(
+        mut self,
+        name: &str,
+        expected: Option<Md5>,
+    ) -> Result<(Md5, Fingerprint), FetchError> {
+        let staged = self.settle().await?;
+        let Self {
+            root, size, buffer, ..
+        } = self;
+        let name = name.to_owned();
+        let ending = spawn_blocking(move || {
+            let staged = write(&root, size, staged, &buffer)?;
+            debug_assert_eq!(staged.written(), size, "the length was checked before");
+            let got = staged.md5();
+            match expected {
+                Some(expected) if expected != got => Err(FetchError::Checksum { expected, got }),
+                _ => Ok((got, staged.commit(&root, &name)?)),
+            }
+        });
+        ending.await.map_err(|_| FetchError::CutShort)?
+    }
+
+    /// Waits for the buffer that is being written.
+    async fn settle(&mut self) -> Result<Option<Staged>, FetchError> {
+        match std::mem::replace(&mut self.target, Target::None) {
+            Target::None => Ok(None),
+            Target::Busy(writing) => Ok(Some(writing.await.map_err(|_| FetchError::CutShort)??)),
+        }
+    }
+}
+
+fn write(
+    root: &Root,
+    size: u64,
+    staged: Option<Staged>,
+    chunks: &[Bytes],
+) -> Result<Staged, TreeError> {
+    let mut staged = match staged {
+        Some(staged) => staged,
+        None => root.stage(size)?,
+    };
+    staged.write(chunks)?;
+    Ok(staged)
+}

@@ -1,0 +1,153 @@
+//! How fast: pauses that differ from instance to instance, retries with an end, fewer requests when the storage asks for it.
+//! Randomness from the kernel; no other IO.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::store::StoreError;
+
+/// A random share of one.
+fn fraction() -> f64 {
+    // without randomness the middle is as good as any
+    let bits = getrandom::u32().unwrap_or(u32::MAX / 2);
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
+/// `base`, shortened or stretched by up to `share` of itself.
+pub(crate) fn jittered(base: Duration, share: f64) -> Duration {
+    base.mul_f64(1.0 + share * (2.0 * fraction() - 1.0))
+}
+
+/// The first pause after a failed pass.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// How long to pause after the `failures`th failed pass in a row: anything up to a bound that doubles up to `max` (full
+/// jitter), but never nothing.
+pub(crate) fn pause_after(failures: u32, max: Duration) -> Duration {
+    let factor = 1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX);
+    let bound = PAUSE_FIRST.saturating_mul(factor).min(max);
+    bound.mul_f64(fraction()).max(PAUSE_FIRST / 4)
+}
+
+/// The most attempts of one request after its first.
+const RETRIES_MAX: u32 = 4;
+/// The longest time after which one request is tried again.
+const RETRY_TIME_MAX: Duration = Duration::from_secs(20);
+/// The bound of the first pause between two attempts.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// So much progress makes up for earlier failures of the same file.
+const PROGRESS: u64 = 1024 * 1024;
+
+/// The retries of one request, or of one file as long as it makes progress.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    failures: u32,
+    since: Instant,
+    progress: u64,
+}
+
+impl Retries {
+    pub(crate) fn new() -> Self {
+        Self {
+            failures: 0,
+            since: Instant::now(),
+            progress: 0,
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` if there shall be none.
+    pub(crate) fn after(&mut self, error: &StoreError) -> Option<Duration> {
+        self.failures += 1;
+        if !error.is_passing() || self.failures > RETRIES_MAX {
+            return None;
+        }
+        let bound = RETRY_FIRST.saturating_mul(1_u32 << self.failures.min(10));
+        let own = bound.mul_f64(fraction());
+        let wait = match error {
+            StoreError::Throttled {
+                retry_after: Some(asked),
+                ..
+            } => own.max(*asked),
+            _ => own,
+        };
+        // whoever asks for more patience than a request has gets it from the pause between passes
+        (self.since.elapsed() + wait <= RETRY_TIME_MAX).then_some(wait)
+    }
+
+    /// Notes bytes that came.
+    pub(crate) fn progress(&mut self, bytes: u64) {
+        self.progress += bytes;
+        if self.progress >= PROGRESS {
+            *self = Self::new();
+        }
+    }
+}
+
+/// How many requests may be under way: halved when the storage throttles, one more after as many answers as there are
+/// requests under way (additive increase, multiplicative decrease).
+#[derive(Debug)]
+pub(crate) struct Governor {
+    max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    answers: usize,
+    lowered: Option<Instant>,
+}
+
+/// Answers to requests sent before the limit was lowered say nothing about the lower one.
+const LOWER_EVERY: Duration = Duration::from_secs(1);
+
+impl Governor {
+    pub(crate) const fn new(max: usize) -> Self {
+        Self {
+            max,
+            state: Mutex::new(State {
+                limit: max,
+                answers: 0,
+                lowered: None,
+            }),
+        }
+    }
+
+    /// How many requests may be under way now.
+    pub(crate) fn limit(&self) -> usize {
+        self.lock().limit
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self) {
+        let mut state = self.lock();
+        state.answers += 1;
+        if state.answers >= state.limit && state.limit < self.max {
+            state.answers = 0;
+            state.limit += 1;
+        }
+    }
+
+    /// The storage asks for less.
+    pub(crate) fn throttled(&self) {
+        let mut state = self.lock();
+        if state.lowered.is_some_and(|at| at.elapsed() < LOWER_EVERY) {
+            return;
+        }
+        state.limit = (state.limit / 2).max(1);
+        state.answers = 0;
+        state.lowered = Some(Instant::now());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // nothing that runs under the lock panics; if it did, the counts are still counts
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

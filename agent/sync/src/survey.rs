@@ -1,0 +1,267 @@
+//! Lists the container page by page, compares it with the index and the disk, and yields decisions in the order of their
+//! names, in memory for one page. Changes nothing, so a dry run is a survey whose decisions are printed.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use crate::attempts::Attempts;
+use crate::config::Config;
+use crate::index::{Kind, Reader, Record};
+use crate::plan::{Admission, Census, Decision, Judge, Merge, MergeError, Observed, Pair, decide};
+use crate::store::{BlobStore, Listed, Page, StoreError};
+use crate::tree::{Near, Root, TreeError};
+
+/// How many names are looked at in one go off the runtime's workers.
+const BATCH: usize = 5000;
+/// The most blobs that are sorted in memory, for stores that list in another order.
+const SORTED_MAX: usize = 1_000_000;
+
+/// Why a survey ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SurveyError {
+    #[error("the container could not be listed to its end")]
+    List(#[source] StoreError),
+    #[error("the list is not in byte order")]
+    Unsorted,
+    #[error("the list is not in byte order and has more than {SORTED_MAX} blobs")]
+    TooMany,
+    #[error("the index cannot be read")]
+    Index(#[source] io::Error),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("looking at the disk was cut short")]
+    CutShort,
+    /// The process leaves.
+    #[error("the process leaves")]
+    Leaving,
+}
+
+/// Where the list stands.
+#[derive(Debug)]
+enum Progress {
+    /// A page is to be listed, from a marker on.
+    Page(Option<String>),
+    /// The whole list, sorted here; the next page is cut from its end, so it is kept backwards.
+    Sorted(Vec<Listed>),
+    /// The list is complete; what is left is in the index only.
+    Rest,
+    /// Nothing is left.
+    End,
+}
+
+/// One pass over everything.
+#[derive(Debug)]
+pub(crate) struct Survey<S> {
+    store: Arc<S>,
+    prefix: String,
+    attempts: Attempts,
+    progress: Progress,
+    bench: Option<Bench>,
+    census: Census,
+}
+
+/// The part that works on the disk, off the runtime's workers.
+#[derive(Debug)]
+struct Bench {
+    merge: Merge,
+    judge: Judge,
+    index: Index,
+    root: Option<Arc<Root>>,
+    near: Near,
+}
+
+/// The old index, or none.
+#[derive(Debug)]
+struct Index(Option<Reader>);
+
+impl Iterator for Index {
+    type Item = io::Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.as_mut()?.next()
+    }
+}
+
+impl<S: BlobStore> Survey<S> {
+    /// A survey of `config`'s container against `index` and `root` (`None`: the destination does not exist yet).
+    ///
+    /// # Errors
+    /// If a filter is no glob.
+    pub(crate) fn new(
+        store: Arc<S>,
+        config: &Config,
+        attempts: Attempts,
+        index: Option<Reader>,
+        root: Option<Arc<Root>>,
+    ) -> Result<Self, globset::Error> {
+        let bench = Bench {
+            merge: Merge::default(),
+            judge: Judge::new(config)?,
+            index: Index(index),
+            root,
+            near: Near::default(),
+        };
+        Ok(Self {
+            store,
+            prefix: config.prefix.clone(),
+            attempts,
+            progress: Progress::Page(None),
+            bench: Some(bench),
+            census: Census::default(),
+        })
+    }
+
+    /// Lists everything and sorts it here first; for stores that list in another order.
+    pub(crate) async fn sort(&mut self) -> Result<(), SurveyError> {
+        let mut all = Vec::new();
+        let mut marker = None;
+        loop {
+            let page = self.list(marker.as_deref()).await?;
+            all.extend(page.blobs);
+            if all.len() > SORTED_MAX {
+                return Err(SurveyError::TooMany);
+            }
+            marker = page.next;
+            if marker.is_none() {
+                break;
+            }
+        }
+        all.sort_unstable_by(|one, other| other.name.cmp(&one.name));
+        all.dedup_by(|one, other| one.name == other.name);
+        self.progress = Progress::Sorted(all);
+        Ok(())
+    }
+
+    /// The next decisions; empty batches may come, `None` after the last one. Then, and only then, the list was complete.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Decision>>, SurveyError> {
+        let page = match std::mem::replace(&mut self.progress, Progress::End) {
+            Progress::Page(marker) => {
+                let page = self.list(marker.as_deref()).await?;
+                self.progress = page
+                    .next
+                    .map_or(Progress::Rest, |next| Progress::Page(Some(next)));
+                Some(page.blobs)
+            }
+            Progress::Sorted(mut all) => {
+                let mut page = all.split_off(all.len().saturating_sub(BATCH));
+                page.reverse();
+                self.progress = if all.is_empty() {
+                    Progress::Rest
+                } else {
+                    Progress::Sorted(all)
+                };
+                Some(page)
+            }
+            Progress::Rest => {
+                self.progress = Progress::Rest;
+                None
+            }
+            Progress::End => return Ok(None),
+        };
+        let in_rest = page.is_none();
+        let mut bench = self.bench.take().ok_or(SurveyError::CutShort)?;
+        let work = spawn_blocking(move || {
+            let batch = bench.batch(page);
+            (bench, batch)
+        });
+        let (bench, batch) = work.await.map_err(|_| SurveyError::CutShort)?;
+        // after a failure the index was read further than decided on: what is left of it is of no use
+        let (decisions, census) = batch?;
+        self.bench = Some(bench);
+        if in_rest && decisions.is_empty() {
+            self.progress = Progress::End;
+            return Ok(None);
+        }
+        self.census.remote += census.remote;
+        self.census.indexed += census.indexed;
+        self.census.deletes += census.deletes;
+        Ok(Some(decisions))
+    }
+
+    /// What was counted so far.
+    pub(crate) const fn census(&self) -> Census {
+        self.census
+    }
+
+    /// What the index holds beyond the last decision, for a pass that ends early; `None` if that is not known.
+    pub(crate) fn into_rest(
+        self,
+    ) -> Option<impl Iterator<Item = io::Result<Record>> + Send + 'static> {
+        let bench = self.bench?;
+        Some(
+            bench
+                .merge
+                .into_peeked()
+                .map(Ok)
+                .into_iter()
+                .chain(bench.index),
+        )
+    }
+
+    async fn list(&self, marker: Option<&str>) -> Result<Page, SurveyError> {
+        let page = self
+            .attempts
+            .retried(|| self.store.list_page(&self.prefix, marker));
+        tokio::select! {
+            page = page => page.map_err(SurveyError::List),
+            () = self.attempts.quit.cancelled() => Err(SurveyError::Leaving),
+        }
+    }
+}
+
+impl Bench {
+    fn batch(&mut self, page: Option<Vec<Listed>>) -> Result<(Vec<Decision>, Census), SurveyError> {
+        let pairs = match page {
+            Some(page) => self
+                .merge
+                .page(page, &mut self.index)
+                .map_err(|error| match error {
+                    MergeError::Unsorted => SurveyError::Unsorted,
+                    MergeError::Index(error) => SurveyError::Index(error),
+                })?,
+            None => self
+                .merge
+                .rest(BATCH, &mut self.index)
+                .map_err(SurveyError::Index)?,
+        };
+        // directories may come and go between two batches
+        self.near = Near::default();
+        let mut census = Census::default();
+        let mut decisions = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            census.indexed += u64::from(is_indexed_file(&pair));
+            let decision = match self.judge.admit(pair) {
+                Admission::Decided(decision) => decision,
+                Admission::Look { remote, record } => {
+                    census.remote += 1;
+                    let observed = match &self.root {
+                        Some(root) => root.observe(&remote.name, &mut self.near)?,
+                        None => Observed::Missing,
+                    };
+                    decide(remote, record, observed)
+                }
+            };
+            census.deletes += u64::from(deletes_file(&decision));
+            decisions.push(decision);
+        }
+        Ok((decisions, census))
+    }
+}
+
+fn deletes_file(decision: &Decision) -> bool {
+    match decision {
+        Decision::Delete(record) => matches!(record.kind, Kind::File(_)),
+        Decision::Refuse { gone, .. } => *gone,
+        _ => false,
+    }
+}
+
+fn is_indexed_file(pair: &Pair) -> bool {
+    let record = match pair {
+        Pair::Remote(_, record) => record.as_ref(),
+        Pair::Local { record, .. } => Some(record),
+    };
+    record.is_some_and(|record| matches!(record.kind, Kind::File(_)))
+}

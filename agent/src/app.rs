@@ -8,7 +8,9 @@ mod process;
 mod reload;
 mod series;
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::Sockets;
 use lamplighter_health::{BuildInfo, Health, LastProbe, Links};
 use lamplighter_mysql::Proxy;
+use lamplighter_platform::{Manager, Platform};
+use lamplighter_redis::Redis;
+use lamplighter_sync::Syncer;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -45,12 +50,18 @@ pub enum StartError {
     /// The series of the process itself.
     #[error("cannot set the metrics of the process up")]
     ProcessMetrics(#[source] prometheus::Error),
+    /// A `[[sync]]` could not start.
+    #[error(transparent)]
+    Sync(#[from] lamplighter_sync::StartError),
     /// `[health]` could not start.
     #[error(transparent)]
     Health(#[from] lamplighter_health::StartError),
     /// `[mysql]` could not start.
     #[error("mysql")]
     Mysql(#[from] lamplighter_mysql::StartError),
+    /// `[redis]` or a `[[warm]]` could not start.
+    #[error("redis")]
+    Redis(#[from] lamplighter_redis::StartError),
 }
 
 /// The agent, everything bound.
@@ -85,6 +96,16 @@ impl App {
         let health_beat = heartbeats.add("health");
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
 
+        let platform = Platform::new(
+            config.platform.clone(),
+            Manager::from_env(),
+            lamplighter_platform::Links {
+                board: board.clone(),
+                phases: supervisor.phases(),
+                heartbeats: heartbeats.clone(),
+            },
+            &registry,
+        )?;
         let work = Work::build(loaded, &registry, &mut sockets)?;
         let health = match (&config.health, last_probe) {
             (Some(config), Some(last_probe)) => {
@@ -107,10 +128,11 @@ impl App {
             tracing::warn!(%address, "systemd handed over a socket that no key of the configuration asks for");
         }
 
-        let reloader = Reloader::new(loaded, work.parts(), config_series);
+        let reloader = Reloader::new(loaded, work.parts(), config_series, platform.reloading());
         let control = supervisor.control();
         let process = Process::new(signals, main_beat, control, reloader, reloads);
         supervisor.add(Stage::Watch, process);
+        supervisor.add(Stage::Watch, platform);
         if let Some(health) = health {
             supervisor.add(Stage::Watch, health);
         }
@@ -131,6 +153,8 @@ impl App {
 #[derive(Debug)]
 struct Work {
     mysql: Option<Proxy>,
+    redis: Option<Redis>,
+    sync: Option<Syncer>,
 }
 
 impl Work {
@@ -141,12 +165,38 @@ impl Work {
     ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let secrets = loaded.secret_dirs();
-        let mysql = config
-            .mysql
-            .clone()
-            .map(|config| Proxy::bind(config, &secrets, sockets, registry))
-            .transpose()?;
-        Ok(Self { mysql })
+        let mysql = match &config.mysql {
+            Some(mysql) => Some(Proxy::bind(mysql.clone(), &secrets, sockets, registry)?),
+            None => None,
+        };
+        let redis = match &config.redis {
+            Some(redis) => {
+                let socket = config.mysql.as_ref().and_then(Proxy::internal_socket);
+                let socket = socket.map(Path::to_owned);
+                let metrics = lamplighter_redis::Metrics::register(registry)?;
+                Some(Redis::start(
+                    redis,
+                    &config.warm,
+                    socket,
+                    &secrets,
+                    metrics,
+                )?)
+            }
+            None => None,
+        };
+        let sync = if config.sync.is_empty() {
+            None
+        } else {
+            let metrics = lamplighter_sync::Metrics::register(registry)?;
+            let state = config.state.dir.join("sync");
+            Some(Syncer::new(
+                config.sync.clone(),
+                &secrets,
+                &state,
+                &metrics,
+            )?)
+        };
+        Ok(Self { mysql, redis, sync })
     }
 
     /// The tables of the configuration and who can take a change while the agent runs.
@@ -159,8 +209,13 @@ impl Work {
         vec![
             Part::fixed("telemetry", |config| text(Some(&config.telemetry))),
             Part::fixed("shutdown", |config| text(Some(&config.shutdown))),
+            Part::fixed("state", |config| text(Some(&config.state))),
             Part::fixed("health", |config| text(config.health.as_ref())),
             mysql,
+            Part::fixed("redis", |config| text(config.redis.as_ref())),
+            Part::fixed("warm", |config| text_of_all("warm", &config.warm)),
+            Part::fixed("sync", |config| text_of_all("sync", &config.sync)),
+            Part::fixed("platform", |config| text(Some(&config.platform))),
         ]
     }
 
@@ -168,12 +223,26 @@ impl Work {
         if let Some(mysql) = self.mysql {
             supervisor.add(Stage::Work, mysql);
         }
+        if let Some(redis) = self.redis {
+            supervisor.add(Stage::Work, redis);
+        }
+        if let Some(sync) = self.sync {
+            supervisor.add(Stage::Work, sync);
+        }
     }
 }
 
 /// A table as text; two configurations differ in it when the texts do.
 fn text<T: Serialize>(table: Option<&T>) -> Option<String> {
     table.and_then(|table| toml::to_string(table).ok())
+}
+
+/// As [`text`] for an array of tables.
+fn text_of_all<T: Serialize>(name: &str, tables: &[T]) -> Option<String> {
+    if tables.is_empty() {
+        return None;
+    }
+    text(Some(&BTreeMap::from([(name, tables)])))
 }
 
 /// Connects to everything the configuration names, for `lamplighter check --online`.
@@ -186,6 +255,12 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
     }
     if let Some(mysql) = &config.mysql {
         rows.extend(lamplighter_mysql::check_online(mysql, &secrets).await);
+    }
+    if let Some(redis) = &config.redis {
+        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets).await);
+    }
+    if !config.sync.is_empty() {
+        rows.extend(lamplighter_sync::probe(&config.sync, &secrets).await);
     }
     rows
 }

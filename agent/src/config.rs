@@ -15,6 +15,8 @@ use std::time::Duration;
 use lamplighter_core::config::{Problem, SecretDirs};
 use lamplighter_core::telemetry::LogFormat;
 use lamplighter_core::units::Millis;
+use lamplighter_mysql::Proxy;
+use lamplighter_redis::warm::{self, JobConfig};
 use serde::{Deserialize, Serialize};
 
 use document::{Document, Mistake};
@@ -34,12 +36,25 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// `[shutdown]`: how long leaving may take.
     pub shutdown: Shutdown,
+    /// `[state]`: what is kept over restarts.
+    pub state: State,
     /// `[health]`: the probe, the metrics and the admin interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<lamplighter_health::Config>,
     /// `[mysql]`: the local MySQL endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mysql: Option<lamplighter_mysql::Config>,
+    /// `[redis]`: the Redis that the fleet shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<lamplighter_redis::Config>,
+    /// `[[warm]]`: queries whose rows are kept in Redis.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warm: Vec<JobConfig>,
+    /// `[[sync]]`: containers of Azure Storage that are kept in step with directories.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sync: Vec<lamplighter_sync::Config>,
+    /// `[platform]`: the machine and its service manager, which is served in any case.
+    pub platform: lamplighter_platform::Config,
 }
 
 /// `[telemetry]`.
@@ -74,6 +89,23 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self {
             drain_deadline: Millis::from_secs(30),
+        }
+    }
+}
+
+/// `[state]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// What is kept over restarts: the indexes of what was synced. Default `/var/lib/lamplighter`, which systemd makes for
+    /// the unit (`StateDirectory=`). Losing it costs one comparison of every file.
+    pub dir: PathBuf,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("/var/lib/lamplighter"),
         }
     }
 }
@@ -173,6 +205,17 @@ impl Config {
         if let Some(mysql) = &self.mysql {
             add("mysql", mysql.problems());
         }
+        if let Some(redis) = &self.redis {
+            add("redis", redis.problems());
+        }
+        let socket = self.mysql.as_ref().and_then(Proxy::internal_socket);
+        for (index, problem) in warm::problems(&self.warm, socket.is_some()) {
+            add(&format!("warm.{index}"), vec![problem]);
+        }
+        for (index, entry) in self.sync.iter().enumerate() {
+            add(&format!("sync.{index}"), entry.problems());
+        }
+        add("platform", self.platform.problems());
         all
     }
 
@@ -185,7 +228,26 @@ impl Config {
                 "must be from 100ms to 1h",
             ));
         }
-        if self.health.is_none() && self.mysql.is_none() {
+        if !self.warm.is_empty() && self.redis.is_none() {
+            problems.push(Problem::new(
+                "warm",
+                "needs [redis]: the keys have to be kept somewhere",
+            ));
+        }
+        // which entry it is stands in the message
+        problems.extend(
+            lamplighter_sync::config::problems_between(&self.sync)
+                .into_iter()
+                .map(|problem| Problem::new("sync", problem.message)),
+        );
+        if !self.state.dir.is_absolute() {
+            problems.push(Problem::new("state.dir", "write an absolute path"));
+        }
+        let any = self.health.is_some()
+            || self.mysql.is_some()
+            || self.redis.is_some()
+            || !self.sync.is_empty();
+        if !any {
             problems.push(Problem::new(
                 "",
                 "no table turns any subsystem on; the smallest useful file is the line [health]",

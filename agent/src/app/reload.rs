@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use lamplighter_platform::Reloading;
+
 use super::series::ConfigSeries;
 use crate::config::{self, Config, ConfigProblem, Loaded};
 
@@ -111,10 +113,17 @@ pub(super) struct Reloader {
     /// What is in force, table by table.
     running: Vec<(Part, Option<String>)>,
     series: ConfigSeries,
+    /// Tells systemd when a reload begins and ends.
+    reloading: Reloading,
 }
 
 impl Reloader {
-    pub(super) fn new(loaded: &Loaded, parts: Vec<Part>, series: ConfigSeries) -> Self {
+    pub(super) fn new(
+        loaded: &Loaded,
+        parts: Vec<Part>,
+        series: ConfigSeries,
+        reloading: Reloading,
+    ) -> Self {
         let running = parts
             .into_iter()
             .map(|part| {
@@ -126,11 +135,13 @@ impl Reloader {
             path: loaded.path.clone(),
             running,
             series,
+            reloading,
         }
     }
 
     /// Reads, checks, applies, and says so in the log and the metrics.
     pub(super) fn reload(&mut self) -> Reloaded {
+        let _told = self.reloading.begin();
         let loaded = config::load(&self.path).and_then(|loaded| {
             let problems = loaded.secret_problems();
             if problems.is_empty() {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use lamplighter_core::health::HealthBoard;
+use lamplighter_core::lifecycle::{Heartbeats, Phase};
 use lamplighter_core::metrics::Registry;
+use lamplighter_platform::{Links, Manager, Platform};
 
 use super::*;
 
@@ -55,7 +58,27 @@ fn reloader(file: &std::path::Path) -> (Reloader, Arc<Mutex<String>>, Registry) 
     let loaded = config::load(file).expect("right");
     let registry = Registry::new();
     let series = ConfigSeries::register(&registry, &loaded.digest).expect("registered");
-    (Reloader::new(&loaded, parts, series), applied, registry)
+    let reloading = no_service_manager(&registry);
+    (
+        Reloader::new(&loaded, parts, series, reloading),
+        applied,
+        registry,
+    )
+}
+
+fn no_service_manager(registry: &Registry) -> Reloading {
+    let links = Links {
+        board: HealthBoard::new(),
+        phases: tokio::sync::watch::channel(Phase::Ready).1,
+        heartbeats: Heartbeats::default(),
+    };
+    let platform = Platform::new(
+        lamplighter_platform::Config::default(),
+        Manager::none(),
+        links,
+        registry,
+    );
+    platform.expect("registered").reloading()
 }
 
 fn value(registry: &Registry, name: &str) -> f64 {

@@ -52,6 +52,7 @@ const ALWAYS: Capabilities = Capabilities::CLIENT_LONG_PASSWORD
     .union(Capabilities::CLIENT_PS_MULTI_RESULTS)
     .union(Capabilities::CLIENT_PLUGIN_AUTH)
     .union(Capabilities::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
+    .union(Capabilities::CLIENT_CONNECT_ATTRS)
     .union(Capabilities::CLIENT_SESSION_TRACK)
     .union(Capabilities::CLIENT_DEPRECATE_EOF);
 
@@ -74,7 +75,11 @@ pub(super) async fn login(account: &Account, bucket: Bucket) -> Result<Idle, Ope
     let body = read_packet(&mut stream).await?.0;
     let greeting = Greeting::parse(refused(&body)?)?;
     require(&greeting)?;
-    let capabilities = ALWAYS.union(bucket.capabilities.intersection(BUCKET_CAPABILITIES));
+    let mut capabilities = ALWAYS.union(bucket.capabilities.intersection(BUCKET_CAPABILITIES));
+    if bucket.schema.is_some() {
+        // the server believes what the TLS request says, not the response after it
+        capabilities = capabilities.union(Capabilities::CLIENT_CONNECT_WITH_DB);
+    }
     let mut seq = 1;
     if let Some(tls) = &account.tls {
         stream = start_tls(account, tls, stream, &greeting, capabilities, bucket.collation, &mut seq).await?;

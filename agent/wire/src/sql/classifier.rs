@@ -13,7 +13,7 @@ enum Before<'a> {
     Word(&'a [u8]),
     /// In quotes: never a built-in function.
     Quoted(&'a [u8]),
-    /// Behind a dot: never a built-in function, nor a keyword.
+    /// Behind a dot: never a built-in function.
     Member,
     /// Behind AS: never a function at all.
     Alias,
@@ -128,6 +128,7 @@ impl<'a> Classifier<'a> {
                 self.word(word, before);
                 return;
             }
+            Token::Member(_) => self.before = Before::Member,
             Token::Quoted(name) => self.quoted(name, before),
             Token::Open => self.open(before),
             Token::Close => {
@@ -288,7 +289,7 @@ impl<'a> Classifier<'a> {
     fn word(&mut self, word: &'a [u8], before: Before<'a>) {
         if before == Before::Dot {
             self.before = Before::Member;
-            self.pair = Pair::None;
+            self.pair = self.pair_word(word);
             return;
         }
         self.before = if self.pair == Pair::As {

@@ -10,6 +10,8 @@ use super::{Hint, LexMode, Traits};
 pub(super) enum Token<'a> {
     /// A keyword, an identifier without quotes, or a literal that looks like one (`0x1F`).
     Word(&'a [u8]),
+    /// A word right behind a dot: never a keyword, while one behind a dot and a space is.
+    Member(&'a [u8]),
     /// A quoted identifier, without its quotes; doubled quotes inside are left as they are.
     Quoted(&'a [u8]),
     Number,
@@ -93,7 +95,7 @@ fn in_word(byte: u8) -> bool {
     matches!(class(byte), WORD | DIGIT)
 }
 
-/// What the token before means for the one after it.
+/// What the token right before, with no space between, means for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// Nothing that matters.
@@ -163,6 +165,7 @@ impl<'a> Lexer<'a> {
             let token = match class(byte) {
                 SPACE => {
                     self.at += 1;
+                    self.before = Before::Nothing;
                     continue;
                 }
                 WORD => self.word(),
@@ -182,6 +185,7 @@ impl<'a> Lexer<'a> {
                 }
                 STAR if self.executable && self.peek(1) == Some(b'/') => {
                     self.executable = false;
+                    self.before = Before::Nothing;
                     self.at += 2;
                     continue;
                 }
@@ -196,7 +200,7 @@ impl<'a> Lexer<'a> {
             };
             self.started = true;
             self.before = match token {
-                Token::Word(_) | Token::Quoted(_) => Before::Name,
+                Token::Word(_) | Token::Member(_) | Token::Quoted(_) => Before::Name,
                 Token::Dot => Before::Dot,
                 _ => Before::Nothing,
             };
@@ -251,12 +255,18 @@ impl<'a> Lexer<'a> {
     }
 
     fn word(&mut self) -> Token<'a> {
-        Token::Word(self.take_word())
+        let word = self.take_word();
+        if self.before == Before::Dot {
+            Token::Member(word)
+        } else {
+            Token::Word(word)
+        }
     }
 
     /// `MY_LEX_NUMBER_IDENT` and `MY_LEX_REAL`: `1e5for` is a number and a keyword, `1for` is a name.
     fn number_or_word(&mut self) -> Token<'a> {
         if self.before == Before::Dot {
+            // Behind a dot a name may start with a digit.
             return self.word();
         }
         let start = self.at;
@@ -335,11 +345,13 @@ impl<'a> Lexer<'a> {
     }
 
     fn skip_line(&mut self) {
+        self.before = Before::Nothing;
         self.at += memchr(b'\n', self.rest()).map_or_else(|| self.rest().len(), |end| end + 1);
     }
 
     /// At `/*`.
     fn comment(&mut self) {
+        self.before = Before::Nothing;
         let marker = if self.peek(2) == Some(b'M') { 3 } else { 2 };
         if self.peek(marker) == Some(b'!') {
             self.traits |= Traits::EXECUTABLE_COMMENT;

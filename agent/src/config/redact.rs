@@ -49,15 +49,22 @@ pub(crate) fn line(line: &str) -> String {
             format!("{}= {MARK}", key)
         }
         // an inline table may hide one: `account = { password = "x" }`
-        Some((key, rest))
-            if rest
-                .split([',', '{', '='])
-                .any(|part| is_secret_key(part.trim())) =>
-        {
-            format!("{}= {MARK}", key)
-        }
+        Some((key, rest)) if inner_keys(rest).any(is_secret_key) => format!("{key}= {MARK}"),
         _ => text(line),
     }
+}
+
+/// The keys of inline tables in a value.
+fn inner_keys(value: &str) -> impl Iterator<Item = &str> {
+    let before_equals = value.split('=').map(|part| {
+        let key = part.rsplit(['{', ',']).next().unwrap_or(part);
+        key.trim().trim_matches(['"', '\''])
+    });
+    // what is more than a bare key (a URL with a query, say) is not one
+    before_equals.filter(|key| {
+        key.chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
+    })
 }
 
 /// `scheme://user:password@host` becomes `scheme://[redacted]@host`.

@@ -68,4 +68,13 @@ fn lines_of_secret_keys_show_no_value() {
     );
     assert_eq!(line("password_file = 'p'"), "password_file = 'p'");
     assert_eq!(line("[mysql"), "[mysql");
+    assert_eq!(line("x_file = \"secret-1\""), "x_file = \"secret-1\"");
+    assert_eq!(
+        line("url = 'http://h/?token=x&b=c'"),
+        "url = 'http://h/?token=[redacted]&b=c'"
+    );
+    assert_eq!(
+        line("a = [{ b = 1, \"api-token\" = 'hunter2' }]"),
+        "a = [redacted]"
+    );
 }

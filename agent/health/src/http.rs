@@ -28,7 +28,9 @@ use roster::{Roster, Seat};
 use watched::Watched;
 
 /// Room above [`Limits::connections`] for connections that were told to go and have not gone yet.
-pub(crate) const SLACK: usize = 128;
+pub(crate) const fn slack(connections: usize) -> usize {
+    connections / 4 + 4
+}
 
 /// hyper's read buffer per connection, in bytes; a request head that does not fit is refused with 431. hyper takes no less.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

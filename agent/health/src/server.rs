@@ -10,13 +10,14 @@ use lamplighter_core::lifecycle::{
 };
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Acceptor, BindError, ListenAddress, Listener, Sockets};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Office, ReloadReply};
 use crate::balancer::LastProbe;
 use crate::config::{Config, WebConfig};
-use crate::http::{Limits, Listening, SLACK};
+use crate::http::{Limits, Listening, slack};
 use crate::judge::{Bulletin, Judge, Sources};
 use crate::marker::Marker;
 use crate::metrics::{Door, Metrics};
@@ -253,6 +254,13 @@ fn start_web(
     receiver
 }
 
+/// How many connections the probe listener may hold: more than every prober and scraper together, and never so many that the
+/// process runs out of descriptors for them, because then nobody could make room.
+fn probe_connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 8).map_or(512, |share| share.clamp(16, 512))
+}
+
 /// What each door serves.
 struct Routers {
     desk: Desk,
@@ -295,7 +303,11 @@ impl Routers {
         // a prober may keep its connection over one interval of Application Health, 60 s at most
         let idle = seconds(120);
         let (router, connections, request) = match door {
-            Door::Probe => (probe::router(self.desk.clone()), 512, seconds(5)),
+            Door::Probe => (
+                probe::router(self.desk.clone()),
+                probe_connections(),
+                seconds(5),
+            ),
             Door::Metrics => (
                 probe::metrics_router(self.registry.clone()),
                 32,
@@ -307,7 +319,7 @@ impl Routers {
         };
         Ok(Listening {
             door,
-            acceptor: Acceptor::new(listener, connections + SLACK)?,
+            acceptor: Acceptor::new(listener, connections + slack(connections))?,
             limits: Limits {
                 connections,
                 request,

@@ -1,6 +1,5 @@
 //! How Azure's Application Health extension (rich health states) reads an endpoint, as far as its answers go: one probe's
-//! reading, and what it commits after several. Written from its documented contract and its measured behaviour; the table
-//! below says both.
+//! reading, and what it commits after several. Written from its documented contract and its measured behaviour.
 
 use std::time::Duration;
 
@@ -86,70 +85,3 @@ impl Extension {
         self.committed.unwrap_or(State::Initializing)
     }
 }
-
-/// What answers become when the extension reads them.
-pub(crate) const TABLE: [(u16, &str, State); 15] = [
-    (
-        200,
-        r#"{"ApplicationHealthState":"Healthy"}"#,
-        State::Healthy,
-    ),
-    (
-        200,
-        r#"{"ApplicationHealthState":"Healthy","more":1}"#,
-        State::Healthy,
-    ),
-    (
-        200,
-        r#"{"applicationhealthstate":"Healthy"}"#,
-        State::Healthy,
-    ),
-    (
-        201,
-        r#"{"ApplicationHealthState":"Healthy"}"#,
-        State::Healthy,
-    ),
-    (
-        200,
-        r#"{"ApplicationHealthState":"Healthy","customMetrics":"{\"rollingUpgrade\":{\"PhaseOrderingNumber\":0}}"}"#,
-        State::Healthy,
-    ),
-    (
-        200,
-        r#"{"ApplicationHealthState":"Healthy","customMetrics":"not JSON"}"#,
-        State::Healthy,
-    ),
-    (
-        200,
-        r#"{"ApplicationHealthState":"Unhealthy"}"#,
-        State::Unhealthy,
-    ),
-    (
-        503,
-        r#"{"ApplicationHealthState":"Unhealthy"}"#,
-        State::Unknown,
-    ),
-    (503, "starting", State::Unknown),
-    (200, "OK", State::Unknown),
-    (
-        200,
-        r#"{"ApplicationHealthState":"healthy"}"#,
-        State::Unknown,
-    ),
-    (
-        200,
-        r#"{"ApplicationHealthState":"Initializing"}"#,
-        State::Unknown,
-    ),
-    (
-        200,
-        r#"{"ApplicationHealthState":"Healthy","customMetrics":{"rollingUpgrade":{}}}"#,
-        State::Unknown,
-    ),
-    (
-        302,
-        r#"{"ApplicationHealthState":"Healthy"}"#,
-        State::Unknown,
-    ),
-    (200, "", State::Unknown),
-];

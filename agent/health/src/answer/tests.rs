@@ -5,10 +5,77 @@ mod application_health;
 
 use std::time::Duration;
 
-use application_health::{Extension, State, TABLE};
+use application_health::{Extension, State};
 
 use super::*;
 use crate::verdict::Stall;
+
+/// What answers become when the extension reads them.
+const TABLE: [(u16, &str, State); 15] = [
+    (
+        200,
+        r#"{"ApplicationHealthState":"Healthy"}"#,
+        State::Healthy,
+    ),
+    (
+        200,
+        r#"{"ApplicationHealthState":"Healthy","more":1}"#,
+        State::Healthy,
+    ),
+    (
+        200,
+        r#"{"applicationhealthstate":"Healthy"}"#,
+        State::Healthy,
+    ),
+    (
+        201,
+        r#"{"ApplicationHealthState":"Healthy"}"#,
+        State::Healthy,
+    ),
+    (
+        200,
+        r#"{"ApplicationHealthState":"Healthy","customMetrics":"{\"rollingUpgrade\":{\"PhaseOrderingNumber\":0}}"}"#,
+        State::Healthy,
+    ),
+    (
+        200,
+        r#"{"ApplicationHealthState":"Healthy","customMetrics":"not JSON"}"#,
+        State::Healthy,
+    ),
+    (
+        200,
+        r#"{"ApplicationHealthState":"Unhealthy"}"#,
+        State::Unhealthy,
+    ),
+    (
+        503,
+        r#"{"ApplicationHealthState":"Unhealthy"}"#,
+        State::Unknown,
+    ),
+    (503, "starting", State::Unknown),
+    (200, "OK", State::Unknown),
+    (
+        200,
+        r#"{"ApplicationHealthState":"healthy"}"#,
+        State::Unknown,
+    ),
+    (
+        200,
+        r#"{"ApplicationHealthState":"Initializing"}"#,
+        State::Unknown,
+    ),
+    (
+        200,
+        r#"{"ApplicationHealthState":"Healthy","customMetrics":{"rollingUpgrade":{}}}"#,
+        State::Unknown,
+    ),
+    (
+        302,
+        r#"{"ApplicationHealthState":"Healthy"}"#,
+        State::Unknown,
+    ),
+    (200, "", State::Unknown),
+];
 
 fn verdicts() -> Verdicts {
     Verdicts {

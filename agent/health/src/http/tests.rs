@@ -76,7 +76,8 @@ fn site(limits: Limits) -> Site {
         runtime.block_on(async move {
             let listening = Listening {
                 door: Door::Probe,
-                acceptor: Acceptor::new(listener, limits.connections + SLACK).unwrap(),
+                acceptor: Acceptor::new(listener, limits.connections + slack(limits.connections))
+                    .unwrap(),
                 limits,
                 router: Router::new()
                     .route("/", get(async || "here"))

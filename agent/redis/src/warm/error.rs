@@ -85,6 +85,15 @@ pub(crate) enum RunError {
 }
 
 impl RunError {
+    /// An error of the server in the middle of a page, or the end of the time it was given.
+    pub(crate) fn of_query(error: sqlx::Error, limit: Duration) -> Self {
+        if mysql_number(&error) == Some(ER_QUERY_TIMEOUT) {
+            Self::MysqlTimeout(limit)
+        } else {
+            Self::MysqlQuery(error)
+        }
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::MysqlConnect { .. } | Self::MysqlSilent { .. } => ErrorKind::MysqlConnect,
@@ -104,15 +113,10 @@ impl RunError {
     pub(crate) fn is_transient_mysql(&self) -> bool {
         match self {
             Self::MysqlConnect { .. } | Self::MysqlSilent { .. } => true,
-            Self::MysqlQuery(sqlx::Error::Database(error)) => {
-                let number = error
-                    .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-                    .map_or(0, sqlx::mysql::MySqlDatabaseError::number);
-                TRANSIENT_MYSQL.contains(&number)
-            }
-            Self::MysqlQuery(error) => {
-                matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_))
-            }
+            Self::MysqlQuery(error) => match mysql_number(error) {
+                Some(number) => TRANSIENT_MYSQL.contains(&number),
+                None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)),
+            },
             _ => false,
         }
     }
@@ -128,6 +132,17 @@ impl RunError {
         Fault::new(culprit, Retry::Later, self)
     }
 }
+
+/// The number of an error that MySQL itself sent.
+fn mysql_number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?;
+    error
+        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+        .map(sqlx::mysql::MySqlDatabaseError::number)
+}
+
+/// The statement ran into MAX_EXECUTION_TIME.
+const ER_QUERY_TIMEOUT: u16 = 3024;
 
 /// Errors of MySQL that another connection or a moment later may not have (MySQL error reference): too many connections, server
 /// shutdown, lock wait timeout, deadlock, connection killed or lost, no server to route to.

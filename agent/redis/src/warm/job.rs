@@ -185,9 +185,7 @@ impl Job {
                 Ok(self.then(BUSY_LOOK))
             }
             Err(error) => {
-                if !matches!(error, RunError::LeaseLost(_)) {
-                    lease.release().await;
-                }
+                lease.release().await;
                 if matches!(error, RunError::Leaving) {
                     let runs = &context.metrics.runs;
                     runs.with_label_values(&[name, "handed_over"]).inc();
@@ -214,6 +212,7 @@ impl Job {
             template: &self.template,
             socket: &context.socket,
             metrics: &context.metrics,
+            rows: context.metrics.rows.with_label_values(&[&self.config.name]),
         };
         let writer = Writer {
             dialer: &context.dialer,

@@ -118,7 +118,7 @@ fn read(column: &Column, bytes: &[u8]) -> Result<Key, KeysetError> {
     let malformed = || KeysetError::Malformed(column.name.clone());
     let text = || std::str::from_utf8(bytes).map_err(|_| malformed());
     Ok(match column.kind {
-        Kind::Integer => Key::Integer(text()?.parse().map_err(|_| malformed())?),
+        Kind::Integer | Kind::ZeroFilled => Key::Integer(text()?.parse().map_err(|_| malformed())?),
         Kind::Text => Key::Text(text()?.to_owned()),
         Kind::Binary => Key::Binary(bytes.to_vec()),
         Kind::Moment => {

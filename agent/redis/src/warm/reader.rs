@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lamplighter_core::metrics::IntCounter;
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions, Connection, MySql, MySqlConnection, Row, Type,
@@ -13,7 +14,7 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::batch::{Batcher, Entry};
-use super::config::{JobConfig, ValueFormat};
+use super::config::{JobConfig, Start, ValueFormat};
 use super::error::RunError;
 use super::keyset::{Cursor, KeysetError};
 use super::query::Query;
@@ -29,8 +30,8 @@ const USER: &str = "lamplighter";
 /// Limit for connecting to the endpoint, its own waiting for a server included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many times in a row a page is tried again without a new row in between.
-const RETRIES_MAX: u32 = 4;
+/// How many times in a row a page is tried again without a new row in between: about ten seconds, a planned failover.
+const RETRIES_MAX: u32 = 8;
 
 /// First and longest pause between two tries of a page.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -49,6 +50,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) template: &'a Template,
     pub(crate) socket: &'a Path,
     pub(crate) metrics: &'a Metrics,
+    /// `metrics.rows` of this job, looked up once and not for each row.
+    pub(crate) rows: IntCounter,
 }
 
 /// How the rows of this result become entries; known once the first row is there.
@@ -113,6 +116,9 @@ impl Reader<'_> {
         if let Some(batch) = progress.batcher.take() {
             self.hand_over(&queue, batch).await?;
         }
+        if progress.read.rows == 0 {
+            self.check_start(connection.as_mut()).await?;
+        }
         if let Some(connection) = connection {
             // the pages are read; how the farewell goes changes nothing
             drop(tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await);
@@ -140,7 +146,7 @@ impl Reader<'_> {
                 .await
                 .map_err(|_| RunError::MysqlTimeout(limit))?;
             let Some(row) = row else { break };
-            let row = row.map_err(RunError::MysqlQuery)?;
+            let row = row.map_err(|error| RunError::of_query(error, limit))?;
             rows_in_page += 1;
             if let Some(batch) = self.row(&row, progress)? {
                 // waiting for Redis is not the page's fault
@@ -151,6 +157,27 @@ impl Reader<'_> {
         }
         if let (Some(plan), true) = (&progress.plan, rows_in_page > 0) {
             progress.cursor.end_page(&plan.columns[plan.keyset])?;
+        }
+        Ok(())
+    }
+
+    /// No rows at all, and a start that is a number: MySQL compares text with a number by reading the text as a number,
+    /// mostly 0, and says nothing. A job that silently does nothing for ever must not pass for one well done.
+    async fn check_start(&self, connection: Option<&mut MySqlConnection>) -> Result<(), RunError> {
+        let (Some(connection), Start::Number(_)) = (connection, &self.job.start) else {
+            return Ok(());
+        };
+        let limit = self.job.page_timeout.get();
+        let least = Cursor::new(Start::default()).literal();
+        let sql = self.query.page(&least, limit);
+        let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection);
+        // a column that cannot be compared with a string is none of text
+        if let Ok(Some(Ok(row))) = tokio::time::timeout(limit, rows.next()).await {
+            let plan = self.plan(&row)?;
+            let column = &plan.columns[plan.keyset];
+            if !matches!(column.kind, Kind::Integer | Kind::ZeroFilled) {
+                return Err(KeysetError::Start(column.name.clone()).into());
+            }
         }
         Ok(())
     }
@@ -173,7 +200,7 @@ impl Reader<'_> {
             .cursor
             .advance(&plan.columns[plan.keyset], cells[plan.keyset])?;
         progress.read.rows += 1;
-        self.metrics.rows.with_label_values(&[&self.job.name]).inc();
+        self.rows.inc();
         if progress.read.rows > self.job.rows_max {
             return Err(RunError::TooManyRows(self.job.rows_max));
         }
@@ -205,9 +232,11 @@ impl Reader<'_> {
             .map(|column| {
                 let info = column.type_info();
                 let is_text = <str as Type<MySql>>::compatible(info);
+                // the library shows the flags nowhere else
+                let zero_filled = format!("{info:?}").contains("ZEROFILL");
                 Column {
                     name: column.name().to_owned(),
-                    kind: Kind::of(info.name(), is_text),
+                    kind: Kind::of(info.name(), is_text, zero_filled),
                 }
             })
             .collect();

@@ -21,8 +21,10 @@ pub(crate) struct Column {
 /// What matters about a column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// All integer types, signed or not, and YEAR.
+    /// All integer types, signed or not.
     Integer,
+    /// Integers declared ZEROFILL, which YEAR is, too: PHP keeps them as strings to keep their zeros.
+    ZeroFilled,
     /// FLOAT, DOUBLE.
     Float,
     /// DECIMAL: a string in PHP.
@@ -43,11 +45,16 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// By the type's name as `sqlx` gives it; `is_text` says whether a string has a character set.
-    pub(crate) fn of(type_name: &str, is_text: bool) -> Self {
+    pub(crate) fn of(type_name: &str, is_text: bool, zero_filled: bool) -> Self {
         match type_name.trim_end_matches(" UNSIGNED") {
+            "YEAR" => Self::ZeroFilled,
             // TINYINT(1) is called so; to PHP it is an integer as any other
-            "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" | "YEAR" => {
-                Self::Integer
+            "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => {
+                if zero_filled {
+                    Self::ZeroFilled
+                } else {
+                    Self::Integer
+                }
             }
             "FLOAT" | "DOUBLE" => Self::Float,
             "DECIMAL" => Self::Decimal,

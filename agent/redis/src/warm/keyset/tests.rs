@@ -32,7 +32,7 @@ fn the_next_page_begins_after_the_last_row() {
             [b"-5", b"18446744073709551615"],
             "18446744073709551615",
         ),
-        (Kind::Integer, [b"0007", b"0012"], "12"),
+        (Kind::ZeroFilled, [b"0007", b"0012"], "12"),
         (Kind::Text, [b"a", "é'".as_bytes()], "_utf8mb4 X'c3a927'"),
         (Kind::Binary, [b"\x00", b"\x00\xff"], "X'00ff'"),
         (Kind::Moment, [b"2024-01-01", b"2024-01-02"], "'2024-01-02'"),

@@ -48,7 +48,7 @@ fn native_types() {
             "18446744073709551615",
             "\"18446744073709551615\"",
         ),
-        (Kind::Integer, "00042", "42"),
+        (Kind::ZeroFilled, "00042", "\"00042\""),
         (Kind::Float, "1", "1.0"),
         (Kind::Float, "-0", "-0.0"),
         (Kind::Float, "0.1", "0.1"),
@@ -173,11 +173,12 @@ fn rows_that_cannot_be_a_value_are_skipped() {
 
 #[test]
 fn types_by_name() {
+    assert_eq!(Kind::of("INT UNSIGNED", false, true), Kind::ZeroFilled);
     for (name, is_text, expected) in [
         ("BOOLEAN", false, Kind::Integer),
         ("TINYINT UNSIGNED", false, Kind::Integer),
         ("BIGINT UNSIGNED", false, Kind::Integer),
-        ("YEAR", false, Kind::Integer),
+        ("YEAR", false, Kind::ZeroFilled),
         ("DOUBLE", false, Kind::Float),
         ("VARCHAR", true, Kind::Text),
         // a _bin collation makes a VARCHAR look so
@@ -189,6 +190,6 @@ fn types_by_name() {
         ("JSON", false, Kind::Text),
         ("GEOMETRY", false, Kind::Binary),
     ] {
-        assert_eq!(Kind::of(name, is_text), expected, "{name}");
+        assert_eq!(Kind::of(name, is_text, false), expected, "{name}");
     }
 }

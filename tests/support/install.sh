@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
 # Parts (default: all): base mysql php redis azurite apache prometheus bench deny
-#   base        openssl, curl, procps, setpriv, python3, ca-certificates      (apt; always)
+#   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates (apt; always)
 #   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
 #   php         php-cli with mysqli, PDO and phpredis                          (apt)
 #   redis       redis-server, redis-cli                                        (apt)
@@ -84,6 +84,7 @@ wanted curl curl ca-certificates
 wanted pgrep procps
 wanted setpriv util-linux
 wanted python3 python3
+wanted systemd-analyze systemd
 for part in "$@"; do
   case $part in
     php)

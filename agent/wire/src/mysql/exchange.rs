@@ -21,8 +21,12 @@
 //!   moves the sequence ids of all later ones by one.
 //! - Where the server speaks `CLIENT_SESSION_TRACK` and the client does not, OK packets are written anew without it.
 //!
-//! What cannot be known when an EOF is made: it comes before the rows and so cannot carry flags that the server only sends
-//! after them. It carries the last known status, without the flags that belong to one result.
+//! An EOF made here comes before the rows and so cannot carry flags that the server sends only after them
+//! (`SERVER_MORE_RESULTS_EXISTS`, `SERVER_STATUS_NO_INDEX_USED`): it carries the last known status without them. One flag
+//! clients do act on there: `SERVER_PS_OUT_PARAMS`, by which mysqlnd skips the result. So the first row of a prepared
+//! statement's result is held until the packet after it shows whether it holds OUT parameters. (Their result has exactly
+//! one row. In the old form its last EOF has neither that flag nor `SERVER_MORE_RESULTS_EXISTS`, though the OK of the CALL
+//! follows; in the new form its OK has both. Seen on MySQL 9.7.)
 
 use bytes::{Bytes, BytesMut};
 
@@ -112,7 +116,8 @@ pub struct PreparedStatement {
 pub struct Completion {
     /// Proof that the server connection is idle.
     pub boundary: Boundary,
-    /// Server status after the last result. ERR packets and the replies to COM_STMT_PREPARE and COM_STATISTICS report none:
+    /// Server status after the last result, without the flags that are about the packet it came in
+    /// (`SERVER_MORE_RESULTS_EXISTS`, `SERVER_SESSION_STATE_CHANGED`). ERR packets and the replies to COM_STMT_PREPARE and COM_STATISTICS report none:
     /// then it is the last one known, see `status_reported`.
     pub status: Status,
     /// `status` came with this reply's last packet.
@@ -161,6 +166,9 @@ pub struct Fed {
     pub event: Event,
 }
 
+/// Largest row that is held to see whether it holds OUT parameters, in bytes.
+const HELD_ROW_BYTES_MAX: usize = 64 << 10;
+
 /// Largest OK, ERR or other packet that is held until it is whole, in bytes.
 pub const HELD_BYTES_MAX: usize = 1 << 20;
 
@@ -175,6 +183,18 @@ enum Defined {
     Prepared,
 }
 
+/// What the client waits for that the server does not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    /// The EOF after column definitions.
+    Eof,
+    /// That EOF and then the first row, which is in `held_row`. `seq`: the row's number from the server.
+    EofAndRow {
+        seq: u8,
+    },
+}
+
 /// What may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -184,8 +204,8 @@ enum Phase {
     Definitions { left: u16, of: Defined },
     /// The EOF after column definitions, from a server without `CLIENT_DEPRECATE_EOF`.
     DefinitionsEof { of: Defined },
-    /// Rows or their end. `eof_owed`: the client waits for the EOF after column definitions.
-    Rows { eof_owed: bool },
+    /// Rows or their end.
+    Rows { owed: Owed },
     /// COM_FIELD_LIST's definitions or their end.
     Fields,
     /// COM_STATISTICS' text.
@@ -247,6 +267,10 @@ pub struct Exchange {
     shift: u8,
     /// A header, or a packet to be held, that has not arrived whole.
     stash: BytesMut,
+    /// The first row of a result that may be one of OUT parameters.
+    held_row: BytesMut,
+    /// The rows at hand are OUT parameters, as the EOF in front of them said.
+    out_params: bool,
     relayed: u64,
     tally: Tally,
 }
@@ -261,7 +285,9 @@ impl Exchange {
             }
             ReplyShape::FieldList => Phase::Fields,
             ReplyShape::Statistics => Phase::Text,
-            ReplyShape::Fetch => Phase::Rows { eof_owed: false },
+            ReplyShape::Fetch => Phase::Rows {
+                owed: Owed::Nothing,
+            },
             ReplyShape::None => Phase::Ended,
         };
         Self {
@@ -273,6 +299,8 @@ impl Exchange {
             numbering: Numbering::First,
             shift: 0,
             stash: BytesMut::new(),
+            held_row: BytesMut::new(),
+            out_params: false,
             relayed: 0,
             tally: Tally {
                 status: Status::SERVER_STATUS_AUTOCOMMIT,
@@ -349,7 +377,10 @@ impl Exchange {
         self.phase = Phase::Over;
         Completion {
             boundary: Boundary(()),
-            status: self.tally.status,
+            status: self
+                .tally
+                .status
+                .without(Status::SERVER_MORE_RESULTS_EXISTS | Status::SERVER_SESSION_STATE_CHANGED),
             status_reported: self.tally.status_reported,
             outcome: core::mem::replace(&mut self.tally.outcome, Outcome::Nothing),
             results: self.tally.results,

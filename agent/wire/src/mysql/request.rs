@@ -86,6 +86,14 @@ impl RequestScanner {
                 self.complete = self.body_left == 0 && !self.last_frame_full;
                 continue;
             }
+            if self.header_len == 0
+                && let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>()
+            {
+                self.header = *header;
+                rest = after;
+                self.start_frame()?;
+                continue;
+            }
             let Some((&byte, after)) = rest.split_first() else {
                 break;
             };

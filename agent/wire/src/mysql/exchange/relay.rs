@@ -4,10 +4,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::ProtocolError;
+use super::super::flags::Status;
 use super::super::packet::{HEADER_LEN, Header, MAX_PAYLOAD};
 use super::super::response;
 use super::reply::Held;
-use super::{Event, Exchange, Framing, HELD_BYTES_MAX, Numbering, Outcome, Phase, ReplyShape};
+use super::{
+    Event, Exchange, Framing, HELD_BYTES_MAX, HELD_ROW_BYTES_MAX, Numbering, Outcome, Owed, Phase,
+    ReplyShape,
+};
 
 /// First body byte of "LOCAL INFILE Request".
 const LOCAL_INFILE: u8 = 0xFB;
@@ -191,6 +195,11 @@ impl Exchange {
             (Phase::Rows { .. } | Phase::Fields, response::EOF) if len < MAX_PAYLOAD => {
                 Plan::Hold(Held::End)
             }
+            (Phase::Rows { owed: Owed::Eof }, 0)
+                if self.shape == Execute && len <= HELD_ROW_BYTES_MAX =>
+            {
+                Plan::Hold(Held::FirstRow)
+            }
             // Rows of prepared statements start with 0x00: "Binary Protocol Resultset Row".
             (Phase::Rows { .. }, 0x01..) if matches!(self.shape, Execute | Fetch) => {
                 return Err(ProtocolError::Unexpected {
@@ -247,10 +256,8 @@ impl Exchange {
         rest: &mut &[u8],
         out: &mut BytesMut,
     ) -> Result<(), ProtocolError> {
-        let first_of_body = self.framing != Framing::Continued;
-        if first_of_body && let Phase::Rows { eof_owed: true } = self.phase {
-            self.put_eof(out, header.seq);
-            self.phase = Phase::Rows { eof_owed: false };
+        if self.framing != Framing::Continued {
+            self.pay(header.seq, Status::empty(), out);
         }
         let seq = self.number(header)?;
         out.put_slice(
@@ -321,8 +328,12 @@ impl Exchange {
 
     /// Appends all rows that are there whole, as one piece. Leaves alone what needs a closer look.
     fn pass_whole_rows<'a>(&mut self, rest: &'a [u8], out: &mut BytesMut) -> &'a [u8] {
-        let (Phase::Rows { eof_owed: false }, Numbering::Next(mut next)) =
-            (self.phase, self.numbering)
+        let (
+            Phase::Rows {
+                owed: Owed::Nothing,
+            },
+            Numbering::Next(mut next),
+        ) = (self.phase, self.numbering)
         else {
             return rest;
         };

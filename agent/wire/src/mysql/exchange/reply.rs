@@ -7,7 +7,7 @@ use super::super::ProtocolError;
 use super::super::flags::{Capabilities, Status};
 use super::super::packet::{self, Header, Reader};
 use super::super::response::{self, EofPacket, ErrPacket, OkView};
-use super::{Defined, Exchange, Numbering, Outcome, Phase, PreparedStatement, ReplyShape};
+use super::{Defined, Exchange, Numbering, Outcome, Owed, Phase, PreparedStatement, ReplyShape};
 
 /// Shortest OK packet; what is shorter and starts with 0xFE is an EOF, whatever was negotiated.
 const OK_BYTES_MIN: usize = 7;
@@ -17,6 +17,10 @@ const OF_ONE_RESULT: Status = Status::SERVER_MORE_RESULTS_EXISTS
     .union(Status::SERVER_STATUS_LAST_ROW_SENT)
     .union(Status::SERVER_PS_OUT_PARAMS)
     .union(Status::SERVER_SESSION_STATE_CHANGED);
+
+/// Flags of a result of OUT parameters: in the old form in front of its row, in the new form behind it.
+const OF_OUT_PARAMS: Status =
+    Status::SERVER_PS_OUT_PARAMS.union(Status::SERVER_MORE_RESULTS_EXISTS);
 
 /// A packet that is held until it is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(super) enum Held {
     DefinitionsEof,
     /// The OK or EOF after rows or COM_FIELD_LIST's definitions.
     End,
+    /// A row that may hold OUT parameters.
+    FirstRow,
 }
 
 impl Exchange {
@@ -48,6 +54,7 @@ impl Exchange {
             Held::PrepareOk => self.prepare_ok(header, body, out)?,
             Held::DefinitionsEof => self.definitions_eof(header, body, out)?,
             Held::End => self.end_of_rows(header, body, out)?,
+            Held::FirstRow => self.first_row(header, body)?,
             Held::LocalInfile => {
                 if !self.client.contains(Capabilities::CLIENT_LOCAL_FILES) {
                     return Err(ProtocolError::Unsupported(
@@ -130,11 +137,13 @@ impl Exchange {
         }
         let mut seq = self.number(header)?;
         if first == response::EOF && !self.client.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
-            EofPacket {
-                warnings: ok.warnings,
-                status: ok.status,
-            }
-            .encode(out, &mut seq);
+            let unsaid = if ok.status.contains(OF_OUT_PARAMS) {
+                OF_OUT_PARAMS
+            } else {
+                Status::empty()
+            };
+            let (warnings, status) = (ok.warnings, ok.status.without(unsaid));
+            EofPacket { warnings, status }.encode(out, &mut seq);
         } else {
             packet::write_with(out, &mut seq, |out| ok.put(first, self.client, out));
         }
@@ -173,10 +182,9 @@ impl Exchange {
         if self.numbering == Numbering::First && header.seq == 0 {
             return Err(ProtocolError::Unsolicited { code });
         }
-        if let Phase::Rows { eof_owed: true } = self.phase {
-            self.put_eof(out, header.seq);
-        }
+        self.pay(header.seq, Status::empty(), out);
         self.copy(header, body, out)?;
+        self.tally.status = self.tally.status.without(OF_ONE_RESULT);
         self.tally.results = self.tally.results.saturating_add(1);
         self.tally.status_reported = false;
         self.tally.rows = 0;
@@ -261,6 +269,7 @@ impl Exchange {
         } else {
             self.copy(header, body, out)?;
         }
+        self.out_params = eof.status.contains(OF_OUT_PARAMS);
         self.tally.status = eof.status;
         self.after_prepared_part(of);
         Ok(())
@@ -278,10 +287,22 @@ impl Exchange {
         body: &[u8],
         out: &mut BytesMut,
     ) -> Result<(), ProtocolError> {
-        let ok = self.read_ok(body)?;
+        let mut ok = self.read_ok(body)?;
         let cursor = self.opens_cursor(ok.status);
-        if !cursor && let Phase::Rows { eof_owed: true } = self.phase {
-            self.put_eof(out, header.seq);
+        if core::mem::take(&mut self.out_params) {
+            ok.status |= OF_OUT_PARAMS;
+        }
+        if !cursor {
+            let out_params = ok.status.contains(OF_OUT_PARAMS);
+            self.pay(
+                header.seq,
+                if out_params {
+                    OF_OUT_PARAMS
+                } else {
+                    Status::empty()
+                },
+                out,
+            );
         }
         self.put_ok(header, body, &ok, out)?;
         self.tally.outcome = if cursor {
@@ -300,11 +321,12 @@ impl Exchange {
         }
         let eof_owed = !self.client.contains(Capabilities::CLIENT_DEPRECATE_EOF);
         if of == Defined::Result {
-            self.phase = Phase::Rows { eof_owed };
+            let owed = if eof_owed { Owed::Eof } else { Owed::Nothing };
+            self.phase = Phase::Rows { owed };
             return;
         }
         if eof_owed && let Numbering::Next(next) = self.numbering {
-            self.put_eof(out, next);
+            self.put_eof(next, Status::empty(), out);
         }
         self.after_prepared_part(of);
     }
@@ -316,18 +338,58 @@ impl Exchange {
                 of: Defined::Prepared,
             },
             Defined::Params { .. } | Defined::Prepared => Phase::Ended,
-            Defined::Result => Phase::Rows { eof_owed: false },
+            Defined::Result => Phase::Rows {
+                owed: Owed::Nothing,
+            },
+        };
+    }
+
+    /// Appends what the client waits for, in front of the server's packet `next`.
+    pub(super) fn pay(&mut self, next: u8, of_result: Status, out: &mut BytesMut) {
+        let Phase::Rows { owed } = self.phase else {
+            return;
+        };
+        match owed {
+            Owed::Nothing => return,
+            Owed::Eof => self.put_eof(next, of_result, out),
+            Owed::EofAndRow { seq } => {
+                self.put_eof(seq, of_result, out);
+                let row = core::mem::take(&mut self.held_row);
+                let seq = seq.wrapping_add(self.shift);
+                out.put_slice(
+                    &Header {
+                        len: row.len(),
+                        seq,
+                    }
+                    .to_bytes(),
+                );
+                out.put_slice(&row);
+            }
+        }
+        self.phase = Phase::Rows {
+            owed: Owed::Nothing,
         };
     }
 
     /// Puts an EOF in front of the server's packet `next`; all later ones move by one.
-    pub(super) fn put_eof(&mut self, out: &mut BytesMut, next: u8) {
+    fn put_eof(&mut self, next: u8, of_result: Status, out: &mut BytesMut) {
         let mut seq = next.wrapping_add(self.shift);
+        let status = self.tally.status.without(OF_ONE_RESULT) | of_result;
         EofPacket {
             warnings: 0,
-            status: self.tally.status.without(OF_ONE_RESULT),
+            status,
         }
         .encode(out, &mut seq);
         self.shift = self.shift.wrapping_add(1);
+    }
+
+    fn first_row(&mut self, header: Header, body: &[u8]) -> Result<(), ProtocolError> {
+        self.number(header)?;
+        self.held_row.extend_from_slice(body);
+        self.tally.rows = 1;
+        self.phase = Phase::Rows {
+            owed: Owed::EofAndRow { seq: header.seq },
+        };
+        Ok(())
     }
 }

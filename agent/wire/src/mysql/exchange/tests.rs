@@ -455,3 +455,64 @@ fn the_eof_made_here_has_the_last_known_status() {
     exchange.feed(&write(&parts, NEW), &mut out).unwrap();
     assert_eq!(out, write(&parts, OLD));
 }
+
+/// The reply to EXECUTE of a procedure with an OUT parameter, as MySQL 9.7 sends it in either form.
+fn out_params(capabilities: Capabilities) -> Vec<u8> {
+    let flags = Status::SERVER_PS_OUT_PARAMS | MORE;
+    let mut parts = vec![
+        raw(&[1]),
+        column("x"),
+        Part::Middle(AUTO | flags),
+        raw(b"\0\0\x05\0\0\0"),
+    ];
+    let behind = if capabilities.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+        AUTO | flags
+    } else {
+        AUTO
+    };
+    parts.extend([Part::End(ok(behind)), Part::Ok(ok(AUTO))]);
+    write(&parts, capabilities)
+}
+
+#[test]
+fn out_parameters() {
+    for server in ALL {
+        for client in ALL {
+            let input = out_params(server);
+            let (out, done) = run(ReplyShape::Execute, client, server, &input).unwrap();
+            assert_eq!(
+                out,
+                out_params(client),
+                "client {client:?} server {server:?}"
+            );
+            assert_eq!((done.results, done.rows_last, done.status), (2, 0, AUTO));
+            let bytes: Vec<&[u8]> = input.chunks(1).collect();
+            let mut exchange = Exchange::new(ReplyShape::Execute, client, server);
+            assert_eq!(feed_in_pieces(&mut exchange, &bytes).unwrap().0, out);
+            check_prefixes(ReplyShape::Execute, client, server, &input);
+        }
+    }
+}
+
+#[test]
+fn only_the_first_row_of_a_prepared_statement_waits() {
+    let parts = [
+        raw(&[1]),
+        column("a"),
+        Part::Middle(AUTO),
+        raw(b"\0\0\x01x"),
+        raw(b"\0\0\x01y"),
+        Part::End(ok(AUTO)),
+    ];
+    let input = write(&parts, NEW);
+    let second = input.len() - 7 - 4 - 4;
+    let mut exchange = Exchange::new(ReplyShape::Execute, OLD, NEW);
+    let mut out = BytesMut::new();
+    exchange.feed(&input[..second], &mut out).unwrap();
+    let definitions = out.len();
+    // The header of the second row and its first byte release the first.
+    exchange.feed(&input[second..second + 1], &mut out).unwrap();
+    assert!(out.len() > definitions + 9);
+    exchange.feed(&input[second + 1..], &mut out).unwrap();
+    assert_eq!(out, write(&parts, OLD));
+}

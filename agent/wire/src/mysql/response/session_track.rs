@@ -12,6 +12,9 @@ const GTIDS: u8 = 3;
 const TRANSACTION_CHARACTERISTICS: u8 = 4;
 const TRANSACTION_STATE: u8 = 5;
 
+/// Changes with every statement when all variables are tracked (`session_track_system_variables='*'`), and is not state.
+const STATEMENT_ID: &[u8] = b"statement_id";
+
 /// Most distinct system variables kept from one reply; no server has as many.
 const VARIABLES_MAX: usize = 4096;
 
@@ -21,7 +24,8 @@ const GTIDS_BYTES_MAX: usize = 1 << 20;
 /// Session state that a reply reported. Holds no memory when the reply reported none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SessionTrack {
-    /// System variables and their new values, in the order reported; each name once.
+    /// System variables and their new values, in the order reported; each name once. `statement_id` is left out: it
+    /// changes with every statement.
     pub system_variables: Vec<(Bytes, Bytes)>,
     /// The default schema, if it was set; empty after the current one was dropped.
     pub schema: Option<Bytes>,
@@ -86,6 +90,9 @@ impl SessionTrack {
     }
 
     fn set_variable(&mut self, name: &[u8], value: &[u8]) -> Result<(), ProtocolError> {
+        if name == STATEMENT_ID {
+            return Ok(());
+        }
         let value = Bytes::copy_from_slice(value);
         if let Some(known) = self
             .system_variables

@@ -172,6 +172,18 @@ const HELD_ROW_BYTES_MAX: usize = 64 << 10;
 /// Largest OK, ERR or other packet that is held until it is whole, in bytes.
 pub const HELD_BYTES_MAX: usize = 1 << 20;
 
+/// Flags that say something of one result, not of the session.
+const OF_ONE_RESULT: Status = Status::SERVER_MORE_RESULTS_EXISTS
+    .union(Status::SERVER_STATUS_NO_GOOD_INDEX_USED)
+    .union(Status::SERVER_STATUS_NO_INDEX_USED)
+    .union(Status::SERVER_STATUS_CURSOR_EXISTS)
+    .union(Status::SERVER_STATUS_LAST_ROW_SENT)
+    .union(Status::SERVER_STATUS_DB_DROPPED)
+    .union(Status::SERVER_STATUS_METADATA_CHANGED)
+    .union(Status::SERVER_QUERY_WAS_SLOW)
+    .union(Status::SERVER_PS_OUT_PARAMS)
+    .union(Status::SERVER_SESSION_STATE_CHANGED);
+
 /// What a run of column definitions describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defined {
@@ -316,10 +328,11 @@ impl Exchange {
         }
     }
 
-    /// The server's status before this command; used where a packet needs a status and none has been reported yet.
+    /// The server's status before this command; used where a packet needs a status and none has been reported yet. Flags
+    /// that say something of one result do not count.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
-        self.tally.status = status;
+        self.tally.status = status.without(OF_ONE_RESULT);
         self
     }
 

@@ -7,17 +7,13 @@ use super::super::ProtocolError;
 use super::super::flags::{Capabilities, Status};
 use super::super::packet::{self, Header, Reader};
 use super::super::response::{self, EofPacket, ErrPacket, OkView};
-use super::{Defined, Exchange, Numbering, Outcome, Owed, Phase, PreparedStatement, ReplyShape};
+use super::{
+    Defined, Exchange, Numbering, OF_ONE_RESULT, Outcome, Owed, Phase, PreparedStatement,
+    ReplyShape,
+};
 
 /// Shortest OK packet; what is shorter and starts with 0xFE is an EOF, whatever was negotiated.
 const OK_BYTES_MIN: usize = 7;
-/// Flags that belong to one result and would be wrong in a packet made before its end.
-const OF_ONE_RESULT: Status = Status::SERVER_MORE_RESULTS_EXISTS
-    .union(Status::SERVER_STATUS_CURSOR_EXISTS)
-    .union(Status::SERVER_STATUS_LAST_ROW_SENT)
-    .union(Status::SERVER_PS_OUT_PARAMS)
-    .union(Status::SERVER_SESSION_STATE_CHANGED);
-
 /// Flags of a result of OUT parameters: in the old form in front of its row, in the new form behind it.
 const OF_OUT_PARAMS: Status =
     Status::SERVER_PS_OUT_PARAMS.union(Status::SERVER_MORE_RESULTS_EXISTS);

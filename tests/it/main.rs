@@ -8,4 +8,15 @@
 #[path = "../support/lib.rs"]
 mod support;
 
+mod cache;
+mod cli;
+mod config;
+mod endpoint;
 mod fixtures;
+mod login;
+mod lost;
+mod metrics;
+mod probe;
+mod query;
+mod systemd;
+mod tidy;

@@ -246,6 +246,11 @@ fn is_plain_read(statement: &Statement) -> bool {
     ) && !statement.traits.intersects(Traits::INTO)
 }
 
+/// A statement whose text says that it leaves state on its connection.
+pub(crate) fn leaves_state(statement: &Statement) -> bool {
+    statement_state(statement).is_some()
+}
+
 /// A statement that asks about the one before it.
 pub(crate) fn asks_about_the_last(statement: &Statement) -> bool {
     matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics)

@@ -180,6 +180,7 @@ impl<'a> Session<'a> {
     /// A command that runs on the held connection or on the primary.
     async fn on_primary(&mut self, request: Request, command: Command) -> Flow {
         let CommandKind::Relayed(shape) = command.kind() else { return Flow::End };
+        self.leave_replica();
         let job = relay::Job { request, shape, ran: Ran::Command(command), may_retry: false };
         self.run_on(None, job, Why::NotARead).await
     }
@@ -250,6 +251,17 @@ impl<'a> Session<'a> {
         if let Some(held) = self.take_hold() {
             self.last.diagnostics_lost = self.last.has_warnings;
             held.lease.release();
+        }
+    }
+
+    /// Gives back a replica's connection that was only held for a question about the last statement.
+    fn leave_replica(&mut self) {
+        let only_diagnostics = self.hold.as_ref().is_some_and(|held| {
+            let on_primary = std::sync::Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
+            !held.pinned && held.reason == HoldReason::Diagnostics && !on_primary
+        });
+        if only_diagnostics {
+            self.forget_diagnostics();
         }
     }
 

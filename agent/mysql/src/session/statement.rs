@@ -11,13 +11,14 @@ use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
 
 use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
-use crate::hold::{HoldReason, Ran, asks_about_the_last};
+use crate::hold::{HoldReason, Ran, asks_about_the_last, leaves_state};
 use crate::route::{Target, Why, route};
 
 impl Session<'_> {
     pub(super) async fn query(&mut self, request: Request) -> Flow {
         if request.rest.is_some() {
             self.wrote = true;
+            self.leave_replica();
             let job = relay::Job { request, shape: ReplyShape::Query, ran: Ran::Oversized, may_retry: false };
             return self.run_on(None, job, Why::NotARead).await;
         }
@@ -57,25 +58,33 @@ impl Session<'_> {
         self.run_on(replica, job, why).await
     }
 
-    /// A replica's index, or `None` for the held connection or the primary.
+    /// A replica's index, or `None` for the held connection or the primary. Gives a connection back that was held only for a
+    /// question this statement is not, unless the statement can run on it.
     fn choose(&mut self, statement: &Statement) -> (Option<usize>, Why) {
-        let only_diagnostics =
-            self.hold.as_ref().is_some_and(|held| !held.pinned && held.reason == HoldReason::Diagnostics);
-        if self.hold.is_some() && !only_diagnostics {
+        let Some(held) = &self.hold else { return self.choose_free(statement) };
+        if held.pinned || held.reason != HoldReason::Diagnostics || asks_about_the_last(statement) {
             return (None, Why::Held);
         }
+        let on_primary = std::sync::Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
+        let (replica, why) = self.choose_free(statement);
+        if replica.is_some() || !on_primary {
+            self.forget_diagnostics();
+        }
+        (replica, why)
+    }
+
+    fn choose_free(&self, statement: &Statement) -> (Option<usize>, Why) {
         let mut fit = [false; FIT_MAX];
         let count = self.shared.fit_replicas(&mut fit);
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         let fit = fit.get(..count).unwrap_or_default();
+        // what would keep its connection must keep one that can do everything
+        if leaves_state(statement) {
+            return (None, Why::NotARead);
+        }
         match route(Some(statement), self.wrote, self.shared.consistency, fit, turn) {
             Target::Primary(why) => (None, why),
-            Target::Replica(index) => {
-                if !asks_about_the_last(statement) {
-                    self.forget_diagnostics();
-                }
-                (Some(index), Why::Read)
-            }
+            Target::Replica(index) => (Some(index), Why::Read),
         }
     }
 

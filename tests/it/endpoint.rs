@@ -1,0 +1,141 @@
+//! The agent with a MySQL endpoint in front of a cluster, as the query tests use it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::agent::{Agent, http_get};
+use crate::support::mysql::{APP, Cluster, MON};
+use crate::support::{php, poll, ports};
+
+/// How long the agent may take for anything these tests wait for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What differs from test to test.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Further keys of `[mysql]`.
+    pub(crate) keys: String,
+    /// Keys of `[mysql.pool]`.
+    pub(crate) pool: String,
+    /// The primary's address, if it is not the cluster's.
+    pub(crate) primary: Option<String>,
+    /// The CA, if it is not the cluster's.
+    pub(crate) ca: Option<PathBuf>,
+    /// The password, if it is not the right one.
+    pub(crate) password: Option<String>,
+}
+
+/// A running agent.
+pub(crate) struct Endpoint {
+    pub(crate) agent: Agent,
+    pub(crate) metrics: String,
+    pub(crate) probe: String,
+    pub(crate) tcp_port: u16,
+}
+
+/// Starts the agent in front of `cluster` and waits until it is ready.
+pub(crate) fn start(cluster: &Cluster, options: Options) -> Endpoint {
+    let builder = Agent::builder(env!("CARGO_BIN_EXE_lamplighter"));
+    builder.secret("app-password", options.password.as_deref().unwrap_or(APP.1));
+    builder.secret("mon-password", MON.1);
+    builder.secret("job-password", "job-secret");
+    let [probe, metrics, admin, tcp] = [ports::free(), ports::free(), ports::free(), ports::free()];
+    let replicas: Vec<String> = cluster
+        .nodes()
+        .skip(1)
+        .map(|node| format!("{:?}", cluster.address(node)))
+        .collect();
+    let config = format!(
+        r#"
+[health]
+listen = "127.0.0.1:{probe}"
+metrics_listen = "127.0.0.1:{metrics}"
+admin_listen = "127.0.0.1:{admin}"
+admin_socket = "{{dir}}/admin.sock"
+runtime_dir = "{{dir}}/run"
+[mysql]
+listen = ["unix:{{dir}}/mysql.sock", "tcp:127.0.0.1:{tcp}"]
+primary = "{primary}"
+replicas = [{replicas}]
+user = "{user}"
+password_file = "{{dir}}/app-password"
+tls = {{ ca = "{ca}", verify = "identity" }}
+{keys}
+[mysql.clients.web]
+peer_users = ["{uid}", "www-data"]
+[mysql.clients.job]
+password_file = "{{dir}}/job-password"
+[mysql.monitor]
+interval = "200ms"
+user = "{mon}"
+password_file = "{{dir}}/mon-password"
+[mysql.pool]
+{pool}
+"#,
+        primary = options.primary.unwrap_or_else(|| cluster.address(0)),
+        replicas = replicas.join(", "),
+        user = APP.0,
+        ca = options.ca.unwrap_or_else(|| cluster.ca_path()).display(),
+        keys = options.keys,
+        pool = options.pool,
+        uid = rustix::process::getuid().as_raw(),
+        mon = MON.0,
+    );
+    let mut agent = builder.start(&config);
+    agent.wait_ready(PATIENCE);
+    let address = |port: u16| format!("127.0.0.1:{port}");
+    Endpoint {
+        agent,
+        metrics: address(metrics),
+        probe: address(probe),
+        tcp_port: tcp,
+    }
+}
+
+impl Endpoint {
+    /// The unix socket.
+    pub(crate) fn socket(&self) -> String {
+        self.agent.dir().join("mysql.sock").display().to_string()
+    }
+
+    /// A program of `tests/php/` that connects as `web`.
+    pub(crate) fn script(&self, name: &str) -> php::Script {
+        php::Script::file(name).env(&[("SOCKET", self.socket().as_str())])
+    }
+
+    /// Code that has the helpers of `tests/php/mysql.php`.
+    pub(crate) fn code(&self, code: &str) -> php::Script {
+        let library = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/php/mysql.php");
+        php::Script::code(&format!("require '{library}'; {code}"))
+            .env(&[("SOCKET", self.socket().as_str())])
+    }
+
+    /// The value of a series, with its labels as the exposition shows them; 0 if it is not there.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let (_, _, body) = http_get(&self.metrics, "/metrics");
+        let line = body.lines().find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    /// Waits until the monitor has found `count` servers that may be read from, the primary among them.
+    pub(crate) fn wait_readable(&self, cluster: &Cluster, count: usize) {
+        poll::until(PATIENCE, "servers found fit", || {
+            let fit = cluster.nodes().filter(|node| {
+                let address = cluster.address(*node);
+                self.metric(&format!(
+                    "lamplighter_mysql_server_readable{{server=\"{address}\"}}"
+                )) > 0.5
+            });
+            let fit = fit.count();
+            if fit == count {
+                Ok(())
+            } else {
+                Err(format!("{fit} of {count}"))
+            }
+        });
+    }
+}

@@ -1,0 +1,197 @@
+//! Statements through the endpoint: whole, right, on the right server, and never somebody else's.
+
+use crate::endpoint::{Endpoint, Options, start};
+use crate::support::mysql::Cluster;
+
+fn one_connection(cluster: &Cluster) -> Endpoint {
+    start(
+        cluster,
+        Options {
+            pool: "max_server_connections = 1\nwait_timeout = \"20s\"".into(),
+            ..Options::default()
+        },
+    )
+}
+
+#[test]
+fn every_shape_and_size_comes_through_whole() {
+    let cluster = Cluster::builder().cnf("max_allowed_packet=128M").build();
+    let endpoint = start(&cluster, Options::default());
+    assert_eq!(endpoint.script("relay.php").run().expect_ok(), "ok");
+}
+
+#[test]
+fn memory_stays_bounded_whatever_the_result() {
+    let cluster = Cluster::builder().build();
+    let mut endpoint = start(&cluster, Options::default());
+    endpoint
+        .code("one(endpoint(), 'SELECT 1');")
+        .run()
+        .expect_ok();
+    let before = endpoint.agent.rss_kib();
+    // 600 MB in rows of 60 kB, read slowly enough that the server is always ahead
+    let code = "$l = endpoint(); $r = $l->query(\"SELECT REPEAT('x', 60000) FROM kv a JOIN kv b WHERE b.id <= 10\", MYSQLI_USE_RESULT);
+        $n = 0; while ($r->fetch_row()) $n++; echo $n;";
+    assert_eq!(endpoint.code(code).run().expect_ok(), "10000");
+    let grown = endpoint.agent.rss_kib().saturating_sub(before);
+    assert!(grown < 8 * 1024, "grew by {grown} KiB");
+}
+
+#[test]
+fn local_files_are_refused_unless_switched_on() {
+    let cluster = Cluster::builder().build();
+    let endpoint = start(&cluster, Options::default());
+    assert_eq!(
+        endpoint
+            .script("infile.php")
+            .env(&[("INFILE", "0")])
+            .run()
+            .expect_ok(),
+        "ok"
+    );
+    let endpoint = start(
+        &cluster,
+        Options {
+            keys: "local_infile = true".into(),
+            ..Options::default()
+        },
+    );
+    assert_eq!(
+        endpoint
+            .script("infile.php")
+            .env(&[("INFILE", "1")])
+            .run()
+            .expect_ok(),
+        "ok"
+    );
+}
+
+#[test]
+fn no_client_sees_what_another_left_behind() {
+    let cluster = Cluster::builder().build();
+    let endpoint = one_connection(&cluster);
+    assert_eq!(endpoint.script("state.php").run().expect_ok(), "ok");
+    assert_eq!(
+        cluster
+            .connections(0)
+            .iter()
+            .filter(|connection| connection.user == "app")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_client_keeps_its_own_state() {
+    let cluster = Cluster::builder().build();
+    let pool = "max_server_connections = 3\nwait_timeout = \"20s\"".into();
+    let endpoint = start(
+        &cluster,
+        Options {
+            pool,
+            ..Options::default()
+        },
+    );
+    assert_eq!(endpoint.script("own_state.php").run().expect_ok(), "ok");
+}
+
+#[test]
+fn tagged_answers_never_cross() {
+    let cluster = Cluster::builder().replicas(1).build();
+    let pool = "max_server_connections = 4\nwait_timeout = \"30s\"".into();
+    let endpoint = start(
+        &cluster,
+        Options {
+            pool,
+            ..Options::default()
+        },
+    );
+    endpoint.wait_readable(&cluster, 2);
+    let clients: Vec<_> = (0..8)
+        .map(|seed| {
+            endpoint
+                .script("tags.php")
+                .env(&[("SEED", &seed.to_string()), ("ROUNDS", "40")])
+                .spawn()
+        })
+        .collect();
+    let mut asked = 0;
+    for client in clients {
+        let answer = client.wait(std::time::Duration::from_secs(120)).expect_ok();
+        asked += answer.parse::<u32>().expect("a count");
+    }
+    assert!(asked > 500, "{asked} questions asked");
+    assert_eq!(
+        cluster.sql(0, "SELECT COUNT(*) FROM app.kv WHERE v = 'stain'"),
+        [["0"]]
+    );
+    assert_eq!(
+        endpoint.metric(r#"lamplighter_faults_total{culprit="bug",subsystem="mysql"}"#),
+        0.0
+    );
+}
+
+#[test]
+fn reads_go_to_replicas_and_all_else_to_the_primary() {
+    let cluster = Cluster::builder().replicas(2).general_log().build();
+    let endpoint = start(&cluster, Options::default());
+    endpoint.wait_readable(&cluster, 3);
+    let code = r#"
+        $reader = endpoint();
+        for ($i = 1; $i <= 20; $i++) one($reader, "SELECT v FROM kv WHERE id = $i /* plain */");
+        $writer = endpoint();
+        $writer->query("UPDATE kv SET v = 'written' WHERE id = 1");
+        same('written', one($writer, 'SELECT v FROM kv WHERE id = 1 /* after a write */'), 'own write');
+        $reader->begin_transaction();
+        one($reader, 'SELECT v FROM kv WHERE id = 2 /* in transaction */');
+        $reader->commit();
+        one($reader, 'SELECT v FROM kv WHERE id = 2 FOR UPDATE /* locking */');
+        one($reader, '/* lamp:primary */ SELECT v FROM kv WHERE id = 3 /* hinted */');"#;
+    endpoint.code(code).run().expect_ok();
+    let count = |node: usize, text: &str| {
+        cluster
+            .general_log(node)
+            .iter()
+            .filter(|line| line.text.contains(text))
+            .count()
+    };
+    let plain: Vec<usize> = (0..3).map(|node| count(node, "/* plain */")).collect();
+    assert_eq!(
+        plain,
+        [0, 10, 10],
+        "plain reads are spread over the replicas"
+    );
+    for text in [
+        "UPDATE kv",
+        "/* after a write */",
+        "/* in transaction */",
+        "/* locking */",
+        "/* hinted */",
+    ] {
+        assert_eq!(
+            (count(0, text), count(1, text) + count(2, text)),
+            (1, 0),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_replica_that_is_behind_or_stopped_gets_no_reads() {
+    let cluster = Cluster::builder().replicas(1).build();
+    let endpoint = start(&cluster, Options::default());
+    endpoint.wait_readable(&cluster, 2);
+    // NULL lag is unknown, not zero
+    cluster.stop_sql(1);
+    endpoint.wait_readable(&cluster, 1);
+    cluster.sql(0, "UPDATE app.kv SET v = 'fresh' WHERE id = 4");
+    assert_eq!(
+        endpoint
+            .code("echo one(endpoint(), 'SELECT v FROM kv WHERE id = 4');")
+            .run()
+            .expect_ok(),
+        "fresh"
+    );
+    cluster.start_sql(1);
+    endpoint.wait_readable(&cluster, 2);
+}

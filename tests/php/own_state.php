@@ -1,0 +1,71 @@
+<?php
+// A client sees its own state, whatever other clients do between its statements. The pool is small and shared.
+require __DIR__ . '/mysql.php';
+$link = endpoint();
+$disturb = function (): void {
+    $other = endpoint();
+    $other->query('SELECT id FROM kv LIMIT 7')->fetch_all();
+    $other->query("UPDATE kv SET v = CONCAT(v, '') WHERE id = 900");
+    $other->close();
+};
+$link->query('CREATE TABLE IF NOT EXISTS own (id INT AUTO_INCREMENT PRIMARY KEY, v INT)');
+$link->query('DELETE FROM own');
+$disturb();
+$link->query('INSERT INTO own (v) VALUES (1), (2), (3)');
+$disturb();
+same((string) $link->insert_id, one($link, 'SELECT LAST_INSERT_ID()'), 'LAST_INSERT_ID()');
+$link->close();
+
+$link = endpoint();
+$link->query('UPDATE own SET v = v + 1');
+same('3', one($link, 'SELECT ROW_COUNT()'), 'ROW_COUNT() at once');
+$link->query('UPDATE own SET v = v + 1');
+usleep(200000);
+$disturb();
+same('3', one($link, 'SELECT ROW_COUNT()'), 'ROW_COUNT() after a while');
+same('-1', one($link, 'SELECT ROW_COUNT()'), 'ROW_COUNT() after a question');
+$link->query('SELECT id FROM kv LIMIT 9')->fetch_all();
+$disturb();
+same('9', one($link, 'SELECT FOUND_ROWS()'), 'FOUND_ROWS() of a plain select');
+$link->query('SELECT SQL_CALC_FOUND_ROWS id FROM kv WHERE id <= 500 LIMIT 4')->fetch_all();
+$disturb();
+same('500', one($link, 'SELECT FOUND_ROWS()'), 'FOUND_ROWS() of SQL_CALC_FOUND_ROWS');
+$link->query('SELECT 1/0')->fetch_all();
+$disturb();
+same('Division by 0', $link->query('SHOW WARNINGS')->fetch_row()[2], 'SHOW WARNINGS');
+same(1146, error_of(fn () => $link->query('SELECT * FROM nowhere')), 'an error');
+same('1146', $link->query('SHOW ERRORS')->fetch_row()[1], 'SHOW ERRORS');
+$link->query("SET @mine = 'yes'");
+$disturb();
+same('yes', one($link, 'SELECT @mine'), 'a user variable');
+$link->query('CREATE TEMPORARY TABLE mine (id INT)');
+$disturb();
+same('0', one($link, 'SELECT COUNT(*) FROM mine'), 'a temporary table');
+same('1', one($link, "SELECT GET_LOCK('mine', 1)"), 'a lock');
+$disturb();
+same('0', one(endpoint(), "SELECT IS_FREE_LOCK('mine')"), 'the lock is held');
+$link->close();
+
+$link = endpoint('');
+same(1046, error_of(fn () => $link->query('SELECT * FROM kv')), 'no schema');
+$link->select_db('app');
+$disturb();
+same('app', one($link, 'SELECT DATABASE()'), 'the schema');
+$link->query('USE test');
+$disturb();
+same('test', one($link, 'SELECT DATABASE()'), 'the next schema');
+same(true, in_array(error_of(fn () => $link->select_db('nowhere')), [1044, 1049], true), 'an unknown schema');
+same('test', one($link, 'SELECT DATABASE()'), 'the schema after a failed change');
+
+$link = endpoint();
+$link->begin_transaction();
+$link->query("UPDATE kv SET v = 'in transaction' WHERE id = 10");
+$disturb();
+same('value-10', one(endpoint(), 'SELECT v FROM kv WHERE id = 10'), 'uncommitted work is not seen');
+same('in transaction', one($link, 'SELECT v FROM kv WHERE id = 10'), 'own work is seen');
+$link->rollback();
+same('value-10', one($link, 'SELECT v FROM kv WHERE id = 10'), 'after the rollback');
+same(1047, error_of(fn () => $link->kill(1)) ?: 1047, 'KILL is not passed on');
+same(1235, error_of(fn () => $link->query('KILL 1')), 'KILL is refused');
+same(true, $link->ping(), 'ping');
+echo 'ok';

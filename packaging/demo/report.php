@@ -110,10 +110,15 @@ foreach ($nodes as $node => $role) {
     $cells = array_map(static fn (string $of): string => number($did[$node][$of] ?? $did[$node]["statement/$of"] ?? 0), array_values($columns));
     printf("%28s%-10s" . str_repeat(' %11s', count($columns)) . "\n", '', $role, ...$cells);
 }
+$held = array_map(
+    static fn (array $row): string => number((float) $row['value'][1]) . ' × ' . str_replace('_', ' ', $row['metric']['reason']),
+    prometheus('sort_desc(lamplighter_mysql_holds_total > 0)'),
+);
+$say('', 'a client kept its server connection only while it had to: ' . implode(', ', $held));
 $say('4 replication', sprintf('both replicas executed every order (same GTID set as the primary); lag seen by the agent: %s s', measured('max(lamplighter_mysql_replica_lag_seconds)', 1)));
 $say(
     '5 files from the container',
-    sprintf('%s files pulled by the agent; an editor replaced %s:', measured('sum(lamplighter_sync_files_total)'), $name),
+    sprintf('%s files kept in step by the agent; an editor replaced %s:', measured('sum(lamplighter_sync_files)'), $name),
     sprintf('etag %s -> %s, on disk and in the shop %s ms later; %d of the %d other files not touched', $oldTag, $newTag, number((int) $milliseconds), $untouched, count($before)),
 );
 $say(
@@ -126,7 +131,8 @@ $say(
     'probes        ' . url('HEALTH_PORT', '/lb') . '   ' . url('HEALTH_PORT', '/health/azure') . '   ' . url('HEALTH_PORT', '/readyz?verbose'),
     'status page   ' . url('ADMIN_PORT', '/'),
     'metrics       ' . url('METRICS_PORT', '/metrics'),
-    'Prometheus    ' . url('PROMETHEUS_PORT', '/graph?g0.expr=lamplighter_mysql_queries_total&g0.tab=0&g0.range_input=5m'),
+    'Prometheus    ' . url('PROMETHEUS_PORT', '/graph?g0.expr=rate(lamplighter_mysql_routed_total[5s])&g0.tab=0&g0.range_input=5m'),
+    'the agent     ' . dirname($seen) . '/lamplighter status --config ' . dirname($seen) . '/lamplighter.toml',
     'everything is in ' . dirname($seen) . ' (log/, lamplighter.toml); make demo-down ends it',
 );
 echo "$line\n";

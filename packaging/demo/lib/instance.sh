@@ -31,7 +31,7 @@ finish_build() {
 agent() { setpriv --reuid "$AGENT_UID" --regid "$AGENT_GID" --clear-groups "$STATE/lamplighter" "$@" --config "$STATE/lamplighter.toml"; }
 start_agent() {
   # the sockets' folder is the agent's; whoever may talk to it is decided by the agent (peer_users), not by the folder
-  install -d -o "$AGENT_UID" -g "$AGENT_GID" "$STATE/run" "$STATE/site"
+  install -d -o "$AGENT_UID" -g "$AGENT_GID" "$STATE/run" "$STATE/state" "$STATE/site"
   setting SHOP_MYSQL_SOCKET "$STATE/run/mysql.sock"
   setting SHOP_MYSQL_USER web
   setting SHOP_REDIS_HOST tls://127.0.0.1

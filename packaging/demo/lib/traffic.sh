@@ -60,10 +60,12 @@ SQL
 
 # --- an editor ----------------------------------------------------------------------------------------------------------------
 blob_etag() { curl --silent --head --cacert "$STATE/tls/ca.pem" --config - <<<"url = \"$STORAGE_URL/www/$1?$(cat "$STATE/secrets/storage-agent.sas")\"" | tr -d '\r' | sed -n 's/^[Ee][Tt]ag: //p'; }
+# shop_shows NAME FILE: does Apache serve exactly this file?
+shop_shows() { curl --silent --max-time 5 "http://127.0.0.1:$SHOP_PORT/media/$1" | cmp -s - "$2"; }
 # replace_picture: a new version of one blob; how long until the shop shows it, and was anything else touched?
 replace_picture() {
   local name=pictures/storm-lantern.svg before after started fresh=$STATE/editor/fresh
-  find "$STATE/site" -type f ! -path "*/$name" -printf '%P %i %T@\n' | sort >"$SEEN/others-before"
+  find "$STATE/site/css" "$STATE/site/pictures" -type f ! -path "*/$name" -printf '%P %i %T@\n' | sort >"$SEEN/others-before"
   before=$(blob_etag "$name")
   mkdir -p "$fresh/pictures"
   sed 's|</svg>|<rect x="8" y="8" width="64" height="24" rx="6" fill="#c0392b"/><text x="40" y="25" font-family="sans-serif" font-size="14" fill="#fff" text-anchor="middle">SALE</text></svg>|' \
@@ -71,9 +73,9 @@ replace_picture() {
   started=$(date +%s%N)
   upload "$fresh"
   after=$(blob_etag "$name")
-  await agent 30 "the new picture on the instance's disk" cmp -s "$fresh/$name" "$STATE/site/$name"
+  await agent 30 "the new picture in the shop" shop_shows "$name" "$fresh/$name"
   printf '%s\t%s\t%s\t%s\n' "$name" "$before" "$after" $((($(date +%s%N) - started) / 1000000)) >"$SEEN/replaced"
-  find "$STATE/site" -type f ! -path "*/$name" -printf '%P %i %T@\n' | sort >"$SEEN/others-after"
+  find "$STATE/site/css" "$STATE/site/pictures" -type f ! -path "*/$name" -printf '%P %i %T@\n' | sort >"$SEEN/others-after"
 }
 
 # --- an operator --------------------------------------------------------------------------------------------------------------

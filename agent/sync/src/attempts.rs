@@ -19,17 +19,28 @@ pub(crate) struct Attempts {
     pub(crate) metrics: JobMetrics,
     /// The process leaves: no more pauses.
     pub(crate) quit: CancellationToken,
+    /// The pass has failed: no more waiting for the network. What is being written is still written or removed.
+    pub(crate) abandon: CancellationToken,
 }
 
 impl Attempts {
+    /// The same for one pass, to be abandoned on its own.
+    pub(crate) fn for_one_pass(&self) -> Self {
+        Self {
+            abandon: CancellationToken::new(),
+            ..self.clone()
+        }
+    }
+
     /// One attempt; silence is an error.
     pub(crate) async fn once<T>(
         &self,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        timeout(self.stall, request)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Stalled(self.stall)))
+        tokio::select! {
+            answer = timeout(self.stall, request) => answer.unwrap_or_else(|_| Err(StoreError::Stalled(self.stall))),
+            () = self.abandon.cancelled() => Err(StoreError::Abandoned),
+        }
     }
 
     /// As many attempts as one request gets.
@@ -40,7 +51,7 @@ impl Attempts {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let mut retries = Retries::new();
+        let mut retries = Retries::new(self.stall);
         loop {
             match self.once(request()).await {
                 Ok(answer) => {
@@ -68,6 +79,7 @@ impl Attempts {
         tokio::select! {
             () = tokio::time::sleep(wait) => Ok(()),
             () = self.quit.cancelled() => Err(error),
+            () = self.abandon.cancelled() => Err(error),
         }
     }
 }

@@ -26,7 +26,7 @@ use ending::publish;
 pub(crate) use error::CycleError;
 pub(crate) use report::{Outcome, Report};
 use slots::{Slot, SlotId, Slots};
-use work::{Failure, Worked, get, set_attributes, verify};
+use work::{Failure, Worked, clear, get, set_attributes, verify};
 
 /// The most directories that are removed in one pass; the next one goes on.
 const DIRECTORIES_MAX: usize = 10_000;
@@ -80,6 +80,7 @@ type Done = (SlotId, Option<Record>, Result<Worked, Failure>);
 
 struct Pass<'a, S> {
     engine: &'a Engine<S>,
+    attempts: Attempts,
     slots: Slots,
     tasks: JoinSet<Done>,
     /// Files whose blobs are gone, as long as they are few enough for the guard.
@@ -93,7 +94,8 @@ impl<'a, S: BlobStore> Pass<'a, S> {
     fn new(engine: &'a Engine<S>) -> Self {
         Self {
             engine,
-            slots: Slots::new(engine.index.begin()),
+            attempts: engine.attempts.for_one_pass(),
+            slots: Slots::default(),
             tasks: JoinSet::new(),
             deletes: Vec::new(),
             directories: Vec::new(),
@@ -106,19 +108,18 @@ impl<'a, S: BlobStore> Pass<'a, S> {
     async fn run(&mut self, sort: bool) -> Result<bool, CycleError> {
         let store = &self.engine.store;
         let expiry = self
-            .engine
             .attempts
             .once(store.refresh_credential())
             .await
             .map_err(CycleError::Credential)?;
-        self.engine
-            .attempts
+        self.attempts
             .metrics
             .credential_expiry
             .set(expiry.map_or(0.0, seconds_since_epoch));
         let root = self.engine.open_root().await?;
         let index = self.engine.open_index().await?;
-        let attempts = self.engine.attempts.clone();
+        self.slots.begin(self.engine.index.begin(index.as_ref()));
+        let attempts = self.attempts.clone();
         let store = Arc::clone(&self.engine.store);
         let mut survey = Survey::new(
             store,
@@ -134,7 +135,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
         self.report.census = survey.census();
         if end.as_ref().is_err_and(CycleError::is_general) {
             // what is under way will not fare better
-            self.tasks.shutdown().await;
+            self.attempts.abandon.cancel();
         }
         let settled = self.settle().await;
         end = end.and_then(|complete| settled.map(|()| complete));
@@ -142,8 +143,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
             return self.finish(&root).await.map(|()| true);
         }
         if let Some(rest) = survey.into_rest() {
-            let saved = self
-                .take_slots()
+            let saved = std::mem::take(&mut self.slots)
                 .finish(rest)
                 .await
                 .map_err(CycleError::Index);
@@ -159,10 +159,6 @@ impl<'a, S: BlobStore> Pass<'a, S> {
         end
     }
 
-    fn take_slots(&mut self) -> Slots {
-        std::mem::replace(&mut self.slots, Slots::new(self.engine.index.begin()))
-    }
-
     /// Goes through all decisions; `false` if the process leaves meanwhile.
     async fn work(&mut self, survey: &mut Survey<S>, root: &Arc<Root>) -> Result<bool, CycleError> {
         loop {
@@ -175,7 +171,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
             };
             let mut batch = batch.into_iter();
             while let Some(decision) = batch.next() {
-                let leaving = self.engine.attempts.quit.is_cancelled();
+                let leaving = self.attempts.quit.is_cancelled();
                 let carried_out = if leaving {
                     self.push(Slot::old(decision)).await
                 } else {
@@ -196,7 +192,8 @@ impl<'a, S: BlobStore> Pass<'a, S> {
     }
 
     async fn carry_out(&mut self, decision: Decision, root: &Arc<Root>) -> Result<(), CycleError> {
-        let root = Arc::clone(root);
+        let (root, attempts) = (Arc::clone(root), self.attempts.clone());
+        let fetcher = Arc::clone(&self.engine.fetcher);
         let slot = match decision {
             Decision::Keep(record) => {
                 self.count_file(&record);
@@ -236,9 +233,18 @@ impl<'a, S: BlobStore> Pass<'a, S> {
                     slot
                 } else {
                     let name = remote.name.clone();
-                    let task = get(Arc::clone(&self.engine.fetcher), root, remote, why);
+                    let task = get(fetcher, root, remote, why, attempts);
                     return self.start(&name, had, task).await;
                 }
+            }
+            Decision::Clear { remote, why, had } => {
+                if clear(&root, &remote.name).await? {
+                    let name = remote.name.clone();
+                    let task = get(fetcher, root, remote, why, attempts);
+                    return self.start(&name, had, task).await;
+                }
+                self.refuse(&remote.name, Refusal::InTheWay);
+                Slot::kept(had)
             }
             Decision::Verify {
                 remote,
@@ -247,7 +253,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
                 had,
             } => {
                 let name = remote.name.clone();
-                let task = verify(Arc::clone(&self.engine.fetcher), root, remote, md5, why);
+                let task = verify(fetcher, root, remote, md5, why, attempts);
                 return self.start(&name, had, task).await;
             }
         };
@@ -261,9 +267,8 @@ impl<'a, S: BlobStore> Pass<'a, S> {
         had: Option<Record>,
         task: impl Future<Output = Result<Worked, Failure>> + Send + 'static,
     ) -> Result<(), CycleError> {
-        let limit = self.engine.attempts.governor.limit();
-        self.engine
-            .attempts
+        let limit = self.attempts.governor.limit();
+        self.attempts
             .metrics
             .concurrency
             .set(i64::try_from(limit).unwrap_or(0));
@@ -338,7 +343,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
 
     fn count_failure(&mut self, name: &str, error: &FetchError) {
         let job = &self.engine.config.name;
-        self.engine.attempts.metrics.errors(error.label()).inc();
+        self.attempts.metrics.errors(error.label()).inc();
         match error {
             // deleted since it was listed: the next pass sees it
             FetchError::Store(StoreError::NotFound) => {
@@ -393,7 +398,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
     }
 
     fn note(&mut self, op: Op, bytes: u64) {
-        let metrics = &self.engine.attempts.metrics;
+        let metrics = &self.attempts.metrics;
         metrics.objects(op).inc();
         if matches!(op, Op::Get | Op::Repair) {
             metrics.bytes(op).inc_by(bytes);

@@ -54,18 +54,18 @@ pub(crate) enum FetchError {
 pub(crate) struct Fetcher<S> {
     store: Arc<S>,
     prefix: String,
-    attempts: Attempts,
     accept_mismatch: bool,
+    range_max: u64,
     buffers: Semaphore,
     penalties: Mutex<Penalties>,
 }
 
 impl<S: BlobStore> Fetcher<S> {
-    pub(crate) fn new(store: Arc<S>, config: &Config, attempts: Attempts) -> Self {
+    pub(crate) fn new(store: Arc<S>, config: &Config) -> Self {
         Self {
             store,
             prefix: config.prefix.clone(),
-            attempts,
+            range_max: RANGE_MAX,
             accept_mismatch: config.on_checksum_mismatch == OnMismatch::Accept,
             buffers: Semaphore::new(
                 config
@@ -77,11 +77,19 @@ impl<S: BlobStore> Fetcher<S> {
         }
     }
 
+    /// The same with shorter ranges, so that small content crosses them.
+    #[cfg(test)]
+    pub(crate) const fn with_ranges_of(mut self, bytes: u64) -> Self {
+        self.range_max = bytes;
+        self
+    }
+
     /// Brings `remote` to its place below `root`, or what it has become meanwhile.
     pub(crate) async fn fetch(
         &self,
         root: &Arc<Root>,
         mut remote: RemoteFile,
+        attempts: &Attempts,
     ) -> Result<Record, FetchError> {
         if self.penalties().waits(&remote) {
             return Err(FetchError::Penalised);
@@ -89,15 +97,15 @@ impl<S: BlobStore> Fetcher<S> {
         let mut checksum_retried = false;
         let mut restarts = 0;
         loop {
-            match self.version(root, &remote).await {
+            match self.version(root, &remote, attempts).await {
                 Ok(record) => {
                     self.penalties().forgive(&remote.name);
                     return Ok(record);
                 }
                 Err(FetchError::Store(StoreError::Changed)) if restarts < RESTARTS_MAX => {
                     restarts += 1;
-                    self.attempts.metrics.restarted.inc();
-                    remote = self.current(remote).await?;
+                    attempts.metrics.restarted.inc();
+                    remote = self.current(remote, attempts).await?;
                 }
                 Err(FetchError::Store(StoreError::Changed)) => return Err(FetchError::Unsettled),
                 Err(FetchError::Checksum { .. }) if !checksum_retried => checksum_retried = true,
@@ -111,9 +119,13 @@ impl<S: BlobStore> Fetcher<S> {
     }
 
     /// The blob as it is now.
-    async fn current(&self, remote: RemoteFile) -> Result<RemoteFile, FetchError> {
+    async fn current(
+        &self,
+        remote: RemoteFile,
+        attempts: &Attempts,
+    ) -> Result<RemoteFile, FetchError> {
         let name = format!("{}{}", self.prefix, remote.name);
-        let now = self.attempts.retried(|| self.store.head(&name)).await?;
+        let now = attempts.retried(|| self.store.head(&name)).await?;
         Ok(RemoteFile {
             name: remote.name,
             ..now
@@ -121,7 +133,12 @@ impl<S: BlobStore> Fetcher<S> {
     }
 
     /// Reads one version to its end.
-    async fn version(&self, root: &Arc<Root>, remote: &RemoteFile) -> Result<Record, FetchError> {
+    async fn version(
+        &self,
+        root: &Arc<Root>,
+        remote: &RemoteFile,
+        attempts: &Attempts,
+    ) -> Result<Record, FetchError> {
         let wanted = u32::try_from(remote.size.min(FILE_BUFFER_MAX)).unwrap_or(u32::MAX);
         let _buffers = self
             .buffers
@@ -130,18 +147,20 @@ impl<S: BlobStore> Fetcher<S> {
             .map_err(|_| FetchError::CutShort)?;
         let mut sink = Sink::new(Arc::clone(root), remote.size);
         let mut expected = remote.md5;
-        let mut retries = Retries::new();
+        let mut retries = Retries::new(attempts.stall);
         while sink.accepted() < remote.size {
             let before = sink.accepted();
-            let range = before..remote.size.min(before + RANGE_MAX);
-            let result = self.range(remote, range, &mut sink, &mut expected).await;
+            let range = before..remote.size.min(before + self.range_max);
+            let result = self
+                .range(remote, range, &mut sink, &mut expected, attempts)
+                .await;
             retries.progress(sink.accepted() - before);
             match result {
-                Ok(()) => self.attempts.governor.answered(),
+                Ok(()) => attempts.governor.answered(),
                 Err(FetchError::Store(error)) => {
-                    self.attempts.pause(error, &mut retries).await?;
+                    attempts.pause(error, &mut retries).await?;
                     if sink.accepted() > 0 {
-                        self.attempts.metrics.resumed.inc();
+                        attempts.metrics.resumed.inc();
                     }
                 }
                 Err(other) => return Err(other),
@@ -168,10 +187,10 @@ impl<S: BlobStore> Fetcher<S> {
         range: Range<u64>,
         sink: &mut Sink,
         expected: &mut Option<Md5>,
+        attempts: &Attempts,
     ) -> Result<(), FetchError> {
         let name = format!("{}{}", self.prefix, remote.name);
-        let mut body = self
-            .attempts
+        let mut body = attempts
             .once(self.store.get_range(&name, range.clone(), &remote.etag))
             .await?;
         let other_version = body.etag.as_ref().is_some_and(|etag| *etag != remote.etag);
@@ -185,7 +204,7 @@ impl<S: BlobStore> Fetcher<S> {
         *expected = expected.or(body.md5);
         while sink.accepted() < range.end {
             let next = async { body.chunks.next().await.transpose() };
-            let chunk = self.attempts.once(next).await?;
+            let chunk = attempts.once(next).await?;
             let chunk = chunk
                 .ok_or_else(|| StoreError::Unreachable("the answer ended early".to_owned()))?;
             let end = sink.accepted() + u64::try_from(chunk.len()).unwrap_or(u64::MAX);

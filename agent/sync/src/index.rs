@@ -104,10 +104,11 @@ impl Store {
         Ok(Some(reader))
     }
 
-    /// Begins the next index. Nothing is written until it differs from the old one.
-    pub(crate) fn begin(&self) -> Writer {
+    /// Begins the next index. With an old one nothing is written until it differs from that.
+    pub(crate) fn begin(&self, old: Option<&Reader>) -> Writer {
         Writer {
             store: self.clone(),
+            anew: old.is_none(),
             kept: 0,
             output: None,
         }
@@ -222,6 +223,8 @@ fn text(bytes: Vec<u8>) -> io::Result<Box<str>> {
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: Store,
+    /// There is no old index that can be used.
+    anew: bool,
     /// How many records at the beginning are those of the old index.
     kept: u64,
     output: Option<Output>,
@@ -284,7 +287,10 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::keep`].
-    pub(crate) fn finish(self) -> io::Result<Finished> {
+    pub(crate) fn finish(mut self) -> io::Result<Finished> {
+        if self.anew {
+            self.differ()?;
+        }
         let temporary = self.output.map(Output::end).transpose()?;
         Ok(Finished {
             store: self.store,

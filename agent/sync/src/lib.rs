@@ -33,6 +33,8 @@ pub mod metrics;
 mod names;
 mod pace;
 mod plan;
+#[cfg(test)]
+mod rig;
 pub mod store;
 mod subsystem;
 mod survey;

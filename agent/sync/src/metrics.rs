@@ -48,7 +48,7 @@ impl Op {
 pub(crate) const RESULTS: [&str; 4] = ["complete", "partial", "failed", "drained"];
 
 /// The kinds of errors, for the label `kind`.
-pub(crate) const ERROR_KINDS: [&str; 17] = [
+pub(crate) const ERROR_KINDS: [&str; 18] = [
     "unreachable",
     "throttled",
     "server",
@@ -60,6 +60,7 @@ pub(crate) const ERROR_KINDS: [&str; 17] = [
     "protocol",
     "stalled",
     "credential",
+    "abandoned",
     "checksum",
     "disk_full",
     "disk",

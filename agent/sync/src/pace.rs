@@ -33,8 +33,8 @@ pub(crate) fn pause_after(failures: u32, max: Duration) -> Duration {
 
 /// The most attempts of one request after its first.
 const RETRIES_MAX: u32 = 4;
-/// The longest time after which one request is tried again.
-const RETRY_TIME_MAX: Duration = Duration::from_secs(20);
+/// The longest pause that one request waits out; whoever asks for more patience gets it from the pause between passes.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// The bound of the first pause between two attempts.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// So much progress makes up for earlier failures of the same file.
@@ -46,14 +46,18 @@ pub(crate) struct Retries {
     failures: u32,
     since: Instant,
     progress: u64,
+    /// The longest time after which it is tried again.
+    time_max: Duration,
 }
 
 impl Retries {
-    pub(crate) fn new() -> Self {
+    /// For requests that count as failed after a silence of `stall`: two silences, or 20 s of quicker failures.
+    pub(crate) fn new(stall: Duration) -> Self {
         Self {
             failures: 0,
             since: Instant::now(),
             progress: 0,
+            time_max: RETRY_WAIT_MAX.max(stall * 2 + RETRY_WAIT_MAX / 4),
         }
     }
 
@@ -72,15 +76,17 @@ impl Retries {
             } => own.max(*asked),
             _ => own,
         };
-        // whoever asks for more patience than a request has gets it from the pause between passes
-        (self.since.elapsed() + wait <= RETRY_TIME_MAX).then_some(wait)
+        let in_time = self.since.elapsed() + wait <= self.time_max;
+        (in_time && wait <= RETRY_WAIT_MAX).then_some(wait)
     }
 
     /// Notes bytes that came.
     pub(crate) fn progress(&mut self, bytes: u64) {
         self.progress += bytes;
         if self.progress >= PROGRESS {
-            *self = Self::new();
+            self.failures = 0;
+            self.progress = 0;
+            self.since = Instant::now();
         }
     }
 }

@@ -163,6 +163,12 @@ pub(crate) enum Decision {
         why: Why,
         had: Option<Record>,
     },
+    /// A directory stands there: fetch if it holds nothing but directories, which then go; else refuse.
+    Clear {
+        remote: RemoteFile,
+        why: Why,
+        had: Option<Record>,
+    },
     /// The content is right, mode or owner are not.
     Attributes(Record),
     /// Make sure a directory is there; `record` says whether the index remembers it as ours if it had to be made.
@@ -320,7 +326,7 @@ pub(crate) fn decide(remote: RemoteFile, record: Option<Record>, observed: Obser
         Some(_) => Why::Changed,
     };
     let (size, fingerprint, attributes_ok) = match observed {
-        Observed::Barred | Observed::Directory => {
+        Observed::Barred => {
             return Decision::Refuse {
                 name: remote.name,
                 reason: Refusal::InTheWay,
@@ -328,6 +334,7 @@ pub(crate) fn decide(remote: RemoteFile, record: Option<Record>, observed: Obser
                 gone: false,
             };
         }
+        Observed::Directory => return Decision::Clear { remote, why, had },
         Observed::Missing | Observed::Other => return Decision::Get { remote, why, had },
         Observed::File {
             size,

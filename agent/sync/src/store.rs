@@ -182,6 +182,9 @@ pub enum StoreError {
     /// Nothing came for too long.
     #[error("the storage sent nothing for {0:?}")]
     Stalled(Duration),
+    /// Not waited for any more, because the pass has failed.
+    #[error("abandoned")]
+    Abandoned,
     /// The secret cannot be read.
     #[error("the storage credential cannot be read")]
     Secret(#[from] SecretError),
@@ -215,6 +218,7 @@ impl StoreError {
                 | Self::Denied { .. }
                 | Self::NoContainer
                 | Self::Stalled(_)
+                | Self::Abandoned
                 | Self::Secret(_)
                 | Self::BadCredential(_)
         )
@@ -234,6 +238,7 @@ impl StoreError {
             Self::Rejected { .. } => "rejected",
             Self::Protocol(_) => "protocol",
             Self::Stalled(_) => "stalled",
+            Self::Abandoned => "abandoned",
             Self::Secret(_) | Self::BadCredential(_) => "credential",
         }
     }
@@ -266,9 +271,11 @@ impl StoreError {
             Self::Secret(_) | Self::BadCredential(_) => {
                 "correct the file that sas_file or connection_string_file names"
             }
-            Self::NotFound | Self::Changed | Self::Rejected { .. } | Self::Protocol(_) => {
-                "see the log"
-            }
+            Self::NotFound
+            | Self::Changed
+            | Self::Rejected { .. }
+            | Self::Protocol(_)
+            | Self::Abandoned => "see the log",
         }
     }
 }

@@ -127,7 +127,7 @@ fn engine<S: BlobStore>(
     let attempts = attempts(&config, metrics, quit);
     let store = Arc::new(store);
     Engine {
-        fetcher: Arc::new(Fetcher::new(Arc::clone(&store), &config, attempts.clone())),
+        fetcher: Arc::new(Fetcher::new(Arc::clone(&store), &config)),
         index: index_store(&config, state_dir),
         store,
         attempts,
@@ -141,6 +141,7 @@ fn attempts(config: &Config, metrics: &Metrics, quit: &CancellationToken) -> Att
         governor: Arc::new(Governor::new(usize::from(config.concurrency))),
         metrics: metrics.job(&config.name),
         quit: quit.clone(),
+        abandon: CancellationToken::new(),
     }
 }
 
@@ -367,7 +368,9 @@ fn show(decision: Decision) -> Option<PlanLine> {
             why: Why::Drift,
             ..
         } => line("repair", remote.name, remote.size, ""),
-        Decision::Get { remote, .. } => line("get", remote.name, remote.size, ""),
+        Decision::Get { remote, .. } | Decision::Clear { remote, .. } => {
+            line("get", remote.name, remote.size, "")
+        }
         Decision::Refuse { name, reason, .. } => line("refuse", name, 0, reason.label()),
     }
 }

@@ -1,6 +1,7 @@
 //! Everything done below the destination, and nothing outside of it: names are resolved from an open directory without ever
 //! following a symbolic link, content is written aside and takes its name whole. Blocking; call it off the runtime's workers.
 
+mod clear;
 mod owner;
 mod staged;
 

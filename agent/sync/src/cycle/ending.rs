@@ -16,8 +16,7 @@ impl<S: BlobStore> Pass<'_, S> {
     /// The end of a complete pass: guards, deletes, index.
     pub(super) async fn finish(&mut self, root: &Arc<Root>) -> Result<(), CycleError> {
         let config = &self.engine.config;
-        let finished = self
-            .take_slots()
+        let finished = std::mem::take(&mut self.slots)
             .finish(std::iter::empty())
             .await
             .map_err(CycleError::Index)?;
@@ -81,11 +80,7 @@ impl<S: BlobStore> Pass<'_, S> {
         });
         let (gone, count, errors) = work.await.map_err(|_| CycleError::CutShort)?;
         self.report.changed += count;
-        self.engine
-            .attempts
-            .metrics
-            .objects(Op::Delete)
-            .inc_by(count);
+        self.attempts.metrics.objects(Op::Delete).inc_by(count);
         for (name, error) in errors {
             self.count_failure(&name, &error.into());
         }

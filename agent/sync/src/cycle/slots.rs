@@ -45,6 +45,7 @@ impl Slot {
             Decision::Adopt(record) => Self::Put(record),
             Decision::Verify { had, .. }
             | Decision::Get { had, .. }
+            | Decision::Clear { had, .. }
             | Decision::Refuse { had, .. } => Self::kept(had),
             Decision::Forget(had) | Decision::Mkdir { had, .. } => Self::kept(had),
         }
@@ -56,7 +57,7 @@ impl Slot {
 pub(super) struct SlotId(u64);
 
 /// The queue and the index behind it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slots {
     queue: VecDeque<Slot>,
     /// The place of the queue's front.
@@ -68,14 +69,9 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) const fn new(writer: Writer) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            front: 0,
-            ready: Vec::new(),
-            writer: Some(writer),
-            last: None,
-        }
+    /// Where the slots go.
+    pub(super) fn begin(&mut self, writer: Writer) {
+        self.writer = Some(writer);
     }
 
     /// Whether nothing more should be put in line before the front is known.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use super::CycleError;
+use crate::attempts::Attempts;
 use crate::fetch::{FetchError, Fetcher};
 use crate::index::{FileRecord, Kind, Record};
 use crate::metrics::Op;
@@ -30,6 +32,7 @@ pub(super) async fn get<S: BlobStore>(
     root: Arc<Root>,
     remote: RemoteFile,
     why: Why,
+    attempts: Attempts,
 ) -> Result<Worked, Failure> {
     let name = remote.name.clone();
     let op = if why == Why::Drift {
@@ -37,7 +40,7 @@ pub(super) async fn get<S: BlobStore>(
     } else {
         Op::Get
     };
-    match fetcher.fetch(&root, remote).await {
+    match fetcher.fetch(&root, remote, &attempts).await {
         Ok(record) => Ok(Worked { record, op }),
         Err(error) => Err(Failure { name, error }),
     }
@@ -50,6 +53,7 @@ pub(super) async fn verify<S: BlobStore>(
     remote: RemoteFile,
     md5: Md5,
     why: Why,
+    attempts: Attempts,
 ) -> Result<Worked, Failure> {
     let failure = |error| Failure {
         name: remote.name.clone(),
@@ -83,7 +87,7 @@ pub(super) async fn verify<S: BlobStore>(
                 op: Op::Adopt,
             })
         }
-        _ => get(fetcher, root, remote, why).await,
+        _ => get(fetcher, root, remote, why, attempts).await,
     }
 }
 
@@ -125,4 +129,11 @@ pub(super) async fn set_attributes(root: Arc<Root>, record: Record) -> Result<Wo
         }),
         (Err(error), _) => Err(Failure { name, error }),
     }
+}
+
+/// Removes the directory at `name` if it holds nothing but directories.
+pub(super) async fn clear(root: &Arc<Root>, name: &str) -> Result<bool, CycleError> {
+    let (root, name) = (Arc::clone(root), name.to_owned());
+    let work = spawn_blocking(move || root.clear(&name));
+    Ok(work.await.map_err(|_| CycleError::CutShort)??)
 }

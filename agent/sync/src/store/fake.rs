@@ -129,6 +129,11 @@ impl Fake {
             .extend(faults);
     }
 
+    /// Nothing fails any more.
+    pub(crate) fn heal(&self) {
+        self.state().faults.clear();
+    }
+
     /// How many blobs a page holds.
     pub(crate) fn page_size(&self, size: usize) {
         self.state().page = size;
@@ -237,22 +242,7 @@ impl BlobStore for Fake {
                 status: 500,
                 code: "InternalError".to_owned(),
             };
-            self.script(
-                LIST,
-                [
-                    Fault::Error(broken),
-                    Fault::Error(broken),
-                    Fault::Error(broken),
-                ],
-            );
-            self.script(
-                LIST,
-                [
-                    Fault::Error(broken),
-                    Fault::Error(broken),
-                    Fault::Error(broken),
-                ],
-            );
+            self.script(LIST, vec![Fault::Error(broken); 9]);
         }
         Ok(Page { blobs, next })
     }
@@ -279,7 +269,8 @@ impl BlobStore for Fake {
             return Err(StoreError::Changed);
         }
         let total = blob.content.len();
-        let (start, end) = (range.start as usize, (range.end as usize).min(total));
+        let place = |at: u64| usize::try_from(at).unwrap().min(total);
+        let (start, end) = (place(range.start), place(range.end));
         let mut part = blob.content.slice(start.min(end)..end);
         let mut tail: Vec<Result<Bytes, StoreError>> = Vec::new();
         let mut stall = false;

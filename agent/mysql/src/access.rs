@@ -58,37 +58,60 @@ pub enum AccessError {
 }
 
 impl Access {
-    pub(crate) fn new(clients: &BTreeMap<String, Client>, dirs: &SecretDirs) -> Result<Self, AccessError> {
+    pub(crate) fn new(
+        clients: &BTreeMap<String, Client>,
+        dirs: &SecretDirs,
+    ) -> Result<Self, AccessError> {
         let mut accounts = BTreeMap::new();
         for (name, client) in clients {
             let mut uids = BTreeSet::new();
             for user in &client.peer_users {
-                let uid = uid_of(user)
-                    .ok_or_else(|| AccessError::NoSuchUser { client: name.clone(), user: user.clone() })?;
+                let uid = uid_of(user).ok_or_else(|| AccessError::NoSuchUser {
+                    client: name.clone(),
+                    user: user.clone(),
+                })?;
                 uids.insert(uid);
             }
             let password = match &client.password_file {
-                Some(file) => Some(
-                    dirs.read(file).map_err(|source| AccessError::Password { client: name.clone(), source })?,
-                ),
+                Some(file) => Some(dirs.read(file).map_err(|source| AccessError::Password {
+                    client: name.clone(),
+                    source,
+                })?),
                 None => None,
             };
             accounts.insert(name.clone().into_bytes(), LocalAccount { uids, password });
         }
         let own = BTreeSet::from([rustix::process::geteuid().as_raw()]);
-        accounts.insert(INTERNAL_USER.as_bytes().to_vec(), LocalAccount { uids: own, password: None });
+        accounts.insert(
+            INTERNAL_USER.as_bytes().to_vec(),
+            LocalAccount {
+                uids: own,
+                password: None,
+            },
+        );
         Ok(Self { accounts })
     }
 
     /// Judges one answer of a client.
-    pub(crate) fn judge(&self, user: &[u8], peer: Peer, plugin: Option<&AuthPlugin>, nonce: &[u8], answer: &[u8]) -> Verdict {
-        let Some(account) = self.accounts.get(user) else { return Verdict::Denied };
+    pub(crate) fn judge(
+        &self,
+        user: &[u8],
+        peer: Peer,
+        plugin: Option<&AuthPlugin>,
+        nonce: &[u8],
+        answer: &[u8],
+    ) -> Verdict {
+        let Some(account) = self.accounts.get(user) else {
+            return Verdict::Denied;
+        };
         if let Peer::Unix { uid, .. } = peer
             && account.uids.contains(&uid)
         {
             return Verdict::Welcome { by_password: false };
         }
-        let Some(password) = &account.password else { return Verdict::Denied };
+        let Some(password) = &account.password else {
+            return Verdict::Denied;
+        };
         match plugin.unwrap_or(&AuthPlugin::NativePassword) {
             plugin @ (AuthPlugin::CachingSha2Password | AuthPlugin::NativePassword) => {
                 if auth::verify(plugin, password.expose(), nonce, answer) {
@@ -105,7 +128,10 @@ impl Access {
 fn uid_of(user: &str) -> Option<u32> {
     match user.parse() {
         Ok(uid) => Some(uid),
-        Err(_) => nix::unistd::User::from_name(user).ok().flatten().map(|user| user.uid.as_raw()),
+        Err(_) => nix::unistd::User::from_name(user)
+            .ok()
+            .flatten()
+            .map(|user| user.uid.as_raw()),
     }
 }
 

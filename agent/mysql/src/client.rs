@@ -72,7 +72,13 @@ impl From<io::Error> for RequestError {
 
 impl Client {
     pub(crate) fn new(stream: Stream, peer: Peer) -> Self {
-        Self { stream, peer, input: BytesMut::new(), scanner: RequestScanner::new(), scanned: 0 }
+        Self {
+            stream,
+            peer,
+            input: BytesMut::new(),
+            scanner: RequestScanner::new(),
+            scanned: 0,
+        }
     }
 
     pub(crate) const fn peer(&self) -> Peer {
@@ -112,7 +118,11 @@ impl Client {
         }
         let scanner = std::mem::take(&mut self.scanner);
         let reply_seq = scanner.reply_seq();
-        Request { packets, rest: unfinished.then_some(scanner), reply_seq }
+        Request {
+            packets,
+            rest: unfinished.then_some(scanner),
+            reply_seq,
+        }
     }
 
     /// Reads more of an unfinished command into `into`; returns whether it is complete.
@@ -169,10 +179,19 @@ impl Client {
     }
 
     /// Answers OK.
-    pub(crate) async fn send_ok(&mut self, capabilities: Capabilities, status: Status, seq: u8) -> io::Result<()> {
+    pub(crate) async fn send_ok(
+        &mut self,
+        capabilities: Capabilities,
+        status: Status,
+        seq: u8,
+    ) -> io::Result<()> {
         let mut out = BytesMut::with_capacity(16);
         let mut seq = seq;
-        OkPacket { status, ..OkPacket::default() }.encode(capabilities, &mut out, &mut seq);
+        OkPacket {
+            status,
+            ..OkPacket::default()
+        }
+        .encode(capabilities, &mut out, &mut seq);
         self.send(&mut out).await
     }
 
@@ -180,7 +199,11 @@ impl Client {
     pub(crate) async fn send_eof(&mut self, status: Status, seq: u8) -> io::Result<()> {
         let mut out = BytesMut::with_capacity(16);
         let mut seq = seq;
-        EofPacket { warnings: 0, status }.encode(&mut out, &mut seq);
+        EofPacket {
+            warnings: 0,
+            status,
+        }
+        .encode(&mut out, &mut seq);
         self.send(&mut out).await
     }
 

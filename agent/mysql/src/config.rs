@@ -182,7 +182,9 @@ impl Config {
     /// The permission bits of `socket_mode`.
     #[must_use]
     pub fn socket_mode_bits(&self) -> Option<u32> {
-        u32::from_str_radix(&self.socket_mode, 8).ok().filter(|mode| *mode <= 0o777)
+        u32::from_str_radix(&self.socket_mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o777)
     }
 
     /// Rules that serde cannot express.
@@ -197,11 +199,19 @@ impl Config {
             if let ListenAddress::Tcp(socket) = address
                 && !socket.ip().is_loopback()
             {
-                add("listen", format!("{address} is not loopback; clients are not encrypted here, so listen on 127.0.0.1 or a unix socket"));
+                add(
+                    "listen",
+                    format!(
+                        "{address} is not loopback; clients are not encrypted here, so listen on 127.0.0.1 or a unix socket"
+                    ),
+                );
             }
         }
         if self.socket_mode_bits().is_none() {
-            add("socket_mode", format!("{:?} is no octal mode such as \"0666\"", self.socket_mode));
+            add(
+                "socket_mode",
+                format!("{:?} is no octal mode such as \"0666\"", self.socket_mode),
+            );
         }
         if self.clients.is_empty() {
             add("clients", "nobody may connect; add for example [mysql.clients.web] with peer_users = [\"www-data\"]".to_owned());
@@ -215,22 +225,37 @@ impl Config {
             }
         }
         if self.pool.max_server_connections == 0 {
-            add("pool.max_server_connections", "must be at least 1".to_owned());
+            add(
+                "pool.max_server_connections",
+                "must be at least 1".to_owned(),
+            );
         }
         if self.pool.min_idle > self.pool.max_server_connections {
-            add("pool.min_idle", "is larger than pool.max_server_connections".to_owned());
+            add(
+                "pool.min_idle",
+                "is larger than pool.max_server_connections".to_owned(),
+            );
         }
         if self.clients_max == 0 {
             add("clients_max", "must be at least 1".to_owned());
         }
         if self.monitor.interval.as_u64() < 100 {
-            add("monitor.interval", "is shorter than 100ms; it would load the servers".to_owned());
+            add(
+                "monitor.interval",
+                "is shorter than 100ms; it would load the servers".to_owned(),
+            );
         }
         if self.monitor.user.is_some() != self.monitor.password_file.is_some() {
-            add("monitor.user", "and monitor.password_file go together".to_owned());
+            add(
+                "monitor.user",
+                "and monitor.password_file go together".to_owned(),
+            );
         }
         if self.replicas.contains(&self.primary) {
-            add("replicas", format!("{} is the primary; leave it out", self.primary));
+            add(
+                "replicas",
+                format!("{} is the primary; leave it out", self.primary),
+            );
         }
         problems
     }

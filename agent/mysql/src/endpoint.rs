@@ -67,8 +67,15 @@ impl Shared {
     }
 
     /// A connection to a replica. One that cannot be reached gets no reads until the monitor has seen it well.
-    pub(crate) async fn acquire_replica(&self, index: usize, bucket: &Bucket) -> Result<Lease, StatementError> {
-        let pool = &self.replicas.get(index).map_or(&self.primary, |replica| &replica.pool);
+    pub(crate) async fn acquire_replica(
+        &self,
+        index: usize,
+        bucket: &Bucket,
+    ) -> Result<Lease, StatementError> {
+        let pool = &self
+            .replicas
+            .get(index)
+            .map_or(&self.primary, |replica| &replica.pool);
         let acquired = pool.acquire(bucket).await;
         if matches!(acquired, Err(StatementError::Open { .. })) {
             self.set_fit(index, false);
@@ -147,11 +154,21 @@ impl Proxy {
         registry: &Registry,
     ) -> Result<Self, StartError> {
         let metrics = Metrics::register(registry)?;
-        let tls = if config.tls.enabled { Some(Arc::new(TlsClient::new(&config.tls)?)) } else { None };
+        let tls = if config.tls.enabled {
+            Some(Arc::new(TlsClient::new(&config.tls)?))
+        } else {
+            None
+        };
         secret_dirs.read(&config.password_file)?;
         let facts = Arc::new(ArcSwapOption::empty());
         let pool = |server: &HostPort| {
-            let account = account(&config, secret_dirs, server, tls.clone(), Arc::clone(&facts));
+            let account = account(
+                &config,
+                secret_dirs,
+                server,
+                tls.clone(),
+                Arc::clone(&facts),
+            );
             Pool::new(account, config.pool.clone(), &metrics)
         };
         let access = Access::new(&config.clients, secret_dirs)?;
@@ -159,14 +176,20 @@ impl Proxy {
         let mode = config.socket_mode_bits().unwrap_or(0o600);
         let mut acceptors = Vec::new();
         for address in &config.listen {
-            acceptors.push(Acceptor::sharing(sockets.bind(address, mode)?, Arc::clone(&places))?);
+            acceptors.push(Acceptor::sharing(
+                sockets.bind(address, mode)?,
+                Arc::clone(&places),
+            )?);
         }
         let shared = Shared {
             primary: pool(&config.primary),
             replicas: config
                 .replicas
                 .iter()
-                .map(|server| Replica { pool: pool(server), fit: AtomicBool::new(false) })
+                .map(|server| Replica {
+                    pool: pool(server),
+                    fit: AtomicBool::new(false),
+                })
                 .collect(),
             greeter: Greeter::new(access, Arc::clone(&facts), config.local_infile),
             metrics,
@@ -176,7 +199,13 @@ impl Proxy {
             turn: AtomicUsize::new(0),
             login_timeout: config.login_timeout.get(),
         };
-        Ok(Self { config, secret_dirs: secret_dirs.clone(), acceptors, shared: Arc::new(shared), tls })
+        Ok(Self {
+            config,
+            secret_dirs: secret_dirs.clone(),
+            acceptors,
+            shared: Arc::new(shared),
+            tls,
+        })
     }
 
     /// The unix socket under which the agent's own jobs reach the endpoint, if there is one.
@@ -210,12 +239,27 @@ impl Subsystem for Proxy {
         for (server, role, index) in self.servers() {
             let watcher = Watcher::new(&self.config, &self.secret_dirs, server, role);
             let health = scope.health().part(&server.to_string());
-            scope.spawn("monitor", monitor::watch(watcher, index, Arc::clone(&self.shared), health, scope.tasks().clone()));
+            scope.spawn(
+                "monitor",
+                monitor::watch(
+                    watcher,
+                    index,
+                    Arc::clone(&self.shared),
+                    health,
+                    scope.tasks().clone(),
+                ),
+            );
         }
-        scope.spawn("pools", maintain(Arc::clone(&self.shared), scope.tasks().clone()));
+        scope.spawn(
+            "pools",
+            maintain(Arc::clone(&self.shared), scope.tasks().clone()),
+        );
         for acceptor in std::mem::take(&mut self.acceptors) {
             tracing::info!(address = %acceptor.address(), "MySQL endpoint listens");
-            scope.spawn("accept", accept(acceptor, Arc::clone(&self.shared), scope.tasks().clone()));
+            scope.spawn(
+                "accept",
+                accept(acceptor, Arc::clone(&self.shared), scope.tasks().clone()),
+            );
         }
         // nothing has to be waited for: statements reach for their server themselves
         scope.ready();
@@ -237,7 +281,11 @@ async fn accept(mut acceptor: Acceptor, shared: Arc<Shared>, tasks: Tasks) {
 
 /// One client from its first byte to its last.
 async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
-    let Accepted { stream, peer, permit } = accepted;
+    let Accepted {
+        stream,
+        peer,
+        permit,
+    } = accepted;
     let mut client = Client::new(stream, peer);
     let login = tokio::select! {
         login = tokio::time::timeout(shared.login_timeout, shared.greeter.login(&mut client)) => login,
@@ -258,6 +306,9 @@ async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
             return tracing::debug!(?peer, "no login in time");
         }
     };
+    let user = String::from_utf8_lossy(&identity.user);
+    tracing::debug!(id = identity.connection_id, %user, ?peer, "client");
+    drop(user);
     shared.metrics.client_connections.inc();
     shared.metrics.clients.inc();
     Session::new(client, identity, &shared).run(&tasks).await;
@@ -268,7 +319,9 @@ async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
 async fn maintain(shared: Arc<Shared>, tasks: Tasks) {
     let mut ticker = tokio::time::interval(MAINTENANCE);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let pools = || std::iter::once(&shared.primary).chain(shared.replicas.iter().map(|replica| &replica.pool));
+    let pools = || {
+        std::iter::once(&shared.primary).chain(shared.replicas.iter().map(|replica| &replica.pool))
+    };
     loop {
         tokio::select! {
             _ = ticker.tick() => {}
@@ -308,25 +361,55 @@ pub async fn check_online(config: &Config, secret_dirs: &SecretDirs) -> Vec<Onli
         .chain(config.replicas.iter().map(|server| (server, Role::Replica)));
     for (server, role) in servers {
         let outcome = check_server(config, secret_dirs, server, role).await;
-        checks.push(OnlineCheck { what: format!("mysql {}", role.label()), target: server.to_string(), outcome });
+        checks.push(OnlineCheck {
+            what: format!("mysql {}", role.label()),
+            target: server.to_string(),
+            outcome,
+        });
     }
     checks
 }
 
-async fn check_server(config: &Config, dirs: &SecretDirs, server: &HostPort, role: Role) -> Result<String, String> {
-    let tls = match config.tls.enabled.then(|| TlsClient::new(&config.tls)).transpose() {
+async fn check_server(
+    config: &Config,
+    dirs: &SecretDirs,
+    server: &HostPort,
+    role: Role,
+) -> Result<String, String> {
+    let tls = match config
+        .tls
+        .enabled
+        .then(|| TlsClient::new(&config.tls))
+        .transpose()
+    {
         Ok(tls) => tls.map(Arc::new),
         Err(error) => return Err(chain(&error)),
     };
     let facts = Arc::new(ArcSwapOption::empty());
     let account = account(config, dirs, server, tls, Arc::clone(&facts));
-    let bucket = Bucket { capabilities: Capabilities::empty(), collation: 45, schema: None };
-    Idle::open(&account, bucket).await.map_err(|error| chain(&error))?;
-    let version = facts.load().as_ref().map_or_else(String::new, |facts| facts.version.clone());
-    let seen = Watcher::new(config, dirs, server, role).look(&mut None).await.map_err(|error| chain(&error))?;
+    let bucket = Bucket {
+        capabilities: Capabilities::empty(),
+        collation: 45,
+        schema: None,
+    };
+    Idle::open(&account, bucket)
+        .await
+        .map_err(|error| chain(&error))?;
+    let version = facts
+        .load()
+        .as_ref()
+        .map_or_else(String::new, |facts| facts.version.clone());
+    let seen = Watcher::new(config, dirs, server, role)
+        .look(&mut None)
+        .await
+        .map_err(|error| chain(&error))?;
     let use_unknown = config.monitor.lag_unknown == config::LagUnknown::Use;
     let verdict = monitor::judge(role, Some(&seen), config.monitor.lag_max.get(), use_unknown);
-    let how = if config.tls.enabled { "over TLS" } else { "without TLS" };
+    let how = if config.tls.enabled {
+        "over TLS"
+    } else {
+        "without TLS"
+    };
     match verdict.reason() {
         reason if reason.is_empty() => Ok(format!("MySQL {version}, logged in {how}")),
         reason => Err(format!("MySQL {version}, logged in {how}, but {reason}")),

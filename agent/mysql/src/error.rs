@@ -52,8 +52,15 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatementError {
     /// No connection came free in time.
-    #[error("no connection to {server} came free within {waited:?}: all {limit} are in use, {waiting} statements wait")]
-    Exhausted { server: String, limit: usize, waited: Duration, waiting: usize },
+    #[error(
+        "no connection to {server} came free within {waited:?}: all {limit} are in use, {waiting} statements wait"
+    )]
+    Exhausted {
+        server: String,
+        limit: usize,
+        waited: Duration,
+        waiting: usize,
+    },
     /// No connection could be opened.
     #[error("cannot connect to {server}")]
     Open { server: String, source: OpenError },
@@ -62,7 +69,10 @@ pub(crate) enum StatementError {
     ServerLost { server: String, source: io::Error },
     /// The server broke the protocol.
     #[error("{server} broke the protocol")]
-    Protocol { server: String, source: ProtocolError },
+    Protocol {
+        server: String,
+        source: ProtocolError,
+    },
     /// The client went away; nobody is left to tell.
     #[error("the client is gone")]
     ClientGone,
@@ -82,12 +92,21 @@ impl StatementError {
     pub(crate) fn for_client(&self) -> Option<ErrPacket> {
         let text = |prefix: &str| format!("lamplighter: {prefix}{self}").into_bytes();
         match self {
-            Self::Exhausted { .. } => Some(ErrPacket::new(TOO_MANY_CONNECTIONS, *b"08004", text(""))),
+            Self::Exhausted { .. } => {
+                Some(ErrPacket::new(TOO_MANY_CONNECTIONS, *b"08004", text("")))
+            }
             // the server's own words: unknown database, access denied
-            Self::Open { source: OpenError::Refused(packet), .. } => Some(packet.clone()),
+            Self::Open {
+                source: OpenError::Refused(packet),
+                ..
+            } => Some(packet.clone()),
             Self::Open { source, .. } => {
                 let message = format!("lamplighter: {self}: {source}");
-                Some(ErrPacket::new(CANNOT_CONNECT, *b"HY000", message.into_bytes()))
+                Some(ErrPacket::new(
+                    CANNOT_CONNECT,
+                    *b"HY000",
+                    message.into_bytes(),
+                ))
             }
             Self::ServerLost { .. } => Some(ErrPacket::new(SERVER_LOST, *b"HY000", text(""))),
             Self::Protocol { .. } => Some(ErrPacket::new(MALFORMED_PACKET, *b"HY000", text(""))),

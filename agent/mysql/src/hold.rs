@@ -89,7 +89,12 @@ impl HoldReason {
     pub(crate) const fn is_worth_waiting_for(self) -> bool {
         matches!(
             self,
-            Self::Transaction | Self::TemporaryTable | Self::LockTables | Self::UserLock | Self::UserVariable | Self::Xa
+            Self::Transaction
+                | Self::TemporaryTable
+                | Self::LockTables
+                | Self::UserLock
+                | Self::UserVariable
+                | Self::Xa
         )
     }
 }
@@ -139,7 +144,11 @@ fn pinned_by(ran: Ran<'_>, completion: &Completion) -> Option<HoldReason> {
     if by_text.is_some() {
         return by_text;
     }
-    if completion.track.transaction_characteristics.as_ref().is_some_and(|text| !text.is_empty())
+    if completion
+        .track
+        .transaction_characteristics
+        .as_ref()
+        .is_some_and(|text| !text.is_empty())
         && !completion.status.contains(Status::SERVER_STATUS_IN_TRANS)
     {
         return Some(HoldReason::NextTransaction);
@@ -152,7 +161,13 @@ fn pinned_by(ran: Ran<'_>, completion: &Completion) -> Option<HoldReason> {
     }
     // USE and COM_INIT_DB change nothing but the schema, which the connection's bucket follows
     let only_schema = completion.track.schema.is_some()
-        && matches!(ran, Ran::Statement(Statement { kind: Kind::Use, .. }) | Ran::Command(Command::InitDb));
+        && matches!(
+            ran,
+            Ran::Statement(Statement {
+                kind: Kind::Use,
+                ..
+            }) | Ran::Command(Command::InitDb)
+        );
     (completion.track.state_change && !only_schema).then_some(HoldReason::SessionVariable)
 }
 
@@ -168,7 +183,10 @@ fn statement_state(statement: &Statement) -> Option<HoldReason> {
         (Traits::LAST_INSERT_ID, HoldReason::LastInsertId),
         (Traits::UNKNOWN_FUNCTION, HoldReason::StoredProgram),
     ];
-    if let Some((_, reason)) = BY_TRAIT.iter().find(|(flag, _)| statement.traits.intersects(*flag)) {
+    if let Some((_, reason)) = BY_TRAIT
+        .iter()
+        .find(|(flag, _)| statement.traits.intersects(*flag))
+    {
         return Some(*reason);
     }
     match statement.kind {
@@ -177,9 +195,11 @@ fn statement_state(statement: &Statement) -> Option<HoldReason> {
         Kind::Xa => Some(HoldReason::Xa),
         Kind::Call => Some(HoldReason::StoredProgram),
         Kind::Prepare | Kind::Execute | Kind::Deallocate => Some(HoldReason::PreparedStatement),
-        Kind::SetVariables | Kind::SetNames | Kind::SetOther | Kind::SetSessionTransaction | Kind::SetGlobalOrPersist => {
-            Some(HoldReason::SessionVariable)
-        }
+        Kind::SetVariables
+        | Kind::SetNames
+        | Kind::SetOther
+        | Kind::SetSessionTransaction
+        | Kind::SetGlobalOrPersist => Some(HoldReason::SessionVariable),
         Kind::SetTransaction => Some(HoldReason::NextTransaction),
         Kind::Empty
         | Kind::Select
@@ -212,7 +232,12 @@ fn statement_state(statement: &Statement) -> Option<HoldReason> {
 
 fn command_state(command: Command) -> Option<HoldReason> {
     match command {
-        Command::InitDb | Command::FieldList | Command::Statistics | Command::Ping | Command::ProcessInfo | Command::Query => None,
+        Command::InitDb
+        | Command::FieldList
+        | Command::Statistics
+        | Command::Ping
+        | Command::ProcessInfo
+        | Command::Query => None,
         Command::StmtPrepare
         | Command::StmtExecute
         | Command::StmtSendLongData
@@ -242,7 +267,14 @@ fn has_diagnostics(ran: Ran<'_>, completion: &Completion) -> bool {
 fn is_plain_read(statement: &Statement) -> bool {
     matches!(
         statement.kind,
-        Kind::Select | Kind::With | Kind::Table | Kind::Values | Kind::Show | Kind::Explain | Kind::Use | Kind::Empty
+        Kind::Select
+            | Kind::With
+            | Kind::Table
+            | Kind::Values
+            | Kind::Show
+            | Kind::Explain
+            | Kind::Use
+            | Kind::Empty
     ) && !statement.traits.intersects(Traits::INTO)
 }
 
@@ -255,7 +287,9 @@ pub(crate) fn leaves_state(statement: &Statement) -> bool {
 pub(crate) fn asks_about_the_last(statement: &Statement) -> bool {
     matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics)
         || statement.traits.intersects(
-            Traits::ROW_COUNT.union(Traits::FOUND_ROWS).union(Traits::DIAGNOSTIC_VARIABLE),
+            Traits::ROW_COUNT
+                .union(Traits::FOUND_ROWS)
+                .union(Traits::DIAGNOSTIC_VARIABLE),
         )
 }
 

@@ -1,7 +1,8 @@
 //! Every series of the endpoint, with its help text. Registered once, handed down as handles.
 
 use lamplighter_core::metrics::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS, MetricsError, Registry, Section,
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS, MetricsError,
+    Registry, Section,
 };
 
 use crate::hold::HoldReason;
@@ -56,40 +57,93 @@ impl Metrics {
     ///
     /// # Errors
     /// If one of the names is taken.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one flat list of series, read from top to bottom"
+    )]
     pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
         let s = Section::new(registry, "mysql");
         let metrics = Self {
             clients: s.gauge("clients", "Clients connected to the endpoint.")?,
             client_connections: s.counter("client_connections_total", "Clients that logged in.")?,
-            client_refused: s.counter("client_refused_total", "Client logins refused or not finished.")?,
+            client_refused: s.counter(
+                "client_refused_total",
+                "Client logins refused or not finished.",
+            )?,
             routed: s.counters(
                 "routed_total",
                 "Commands sent to a server, by target and by the reason for it.",
                 &["target", "why"],
             )?,
             local: s.counter("local_answers_total", "Commands answered without a server.")?,
-            errors: s.counters("errors_total", "Errors of the endpoint itself given to clients, by MySQL error number.", &["code"])?,
+            errors: s.counters(
+                "errors_total",
+                "Errors of the endpoint itself given to clients, by MySQL error number.",
+                &["code"],
+            )?,
             command_seconds: s.histogram(
                 "command_seconds",
                 "Time from a command's last byte to the last byte of its answer.",
                 &LATENCY_SECONDS,
             )?,
-            holds: s.counters("holds_total", "Times a client kept its server connection, by reason.", &["reason"])?,
-            held: s.gauges("held", "Clients that keep a server connection, by reason.", &["reason"])?,
-            connections: s.gauges("connections", "Server connections, by server and state.", &["server", "state"])?,
-            opened: s.counters("connections_opened_total", "Server connections opened, by server.", &["server"])?,
-            open_failures: s.counters("connection_failures_total", "Failures to open a server connection, by server.", &["server"])?,
+            holds: s.counters(
+                "holds_total",
+                "Times a client kept its server connection, by reason.",
+                &["reason"],
+            )?,
+            held: s.gauges(
+                "held",
+                "Clients that keep a server connection, by reason.",
+                &["reason"],
+            )?,
+            connections: s.gauges(
+                "connections",
+                "Server connections, by server and state.",
+                &["server", "state"],
+            )?,
+            opened: s.counters(
+                "connections_opened_total",
+                "Server connections opened, by server.",
+                &["server"],
+            )?,
+            open_failures: s.counters(
+                "connection_failures_total",
+                "Failures to open a server connection, by server.",
+                &["server"],
+            )?,
             discarded: s.counters(
                 "connections_discarded_total",
                 "Server connections closed instead of reused, by reason.",
                 &["reason"],
             )?,
-            wait_seconds: s.histogram("wait_seconds", "Time statements waited for a server connection.", &LATENCY_SECONDS)?,
-            wait_timeouts: s.counter("wait_timeouts_total", "Statements refused because no server connection came free in time.")?,
-            retries: s.counter("retries_total", "Reads sent again because their connection was lost before it answered.")?,
-            server_up: s.gauges("server_up", "1 while the server answers the monitor.", &["server"])?,
-            server_readable: s.gauges("server_readable", "1 while the server may answer reads.", &["server"])?,
-            replica_lag: s.gauges("replica_lag_seconds", "Replication lag in whole seconds, -1 when unknown.", &["server"])?,
+            wait_seconds: s.histogram(
+                "wait_seconds",
+                "Time statements waited for a server connection.",
+                &LATENCY_SECONDS,
+            )?,
+            wait_timeouts: s.counter(
+                "wait_timeouts_total",
+                "Statements refused because no server connection came free in time.",
+            )?,
+            retries: s.counter(
+                "retries_total",
+                "Reads sent again because their connection was lost before it answered.",
+            )?,
+            server_up: s.gauges(
+                "server_up",
+                "1 while the server answers the monitor.",
+                &["server"],
+            )?,
+            server_readable: s.gauges(
+                "server_readable",
+                "1 while the server may answer reads.",
+                &["server"],
+            )?,
+            replica_lag: s.gauges(
+                "replica_lag_seconds",
+                "Replication lag in whole seconds, -1 when unknown.",
+                &["server"],
+            )?,
         };
         metrics.initialise();
         Ok(metrics)
@@ -102,7 +156,8 @@ impl Metrics {
             self.held.with_label_values(&[reason.label()]);
         }
         for why in Why::ALL {
-            self.routed.with_label_values(&[why.target_label(), why.label()]);
+            self.routed
+                .with_label_values(&[why.target_label(), why.label()]);
         }
         for reason in Discard::ALL {
             self.discarded.with_label_values(&[reason.label()]);

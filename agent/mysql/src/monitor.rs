@@ -57,7 +57,10 @@ impl Watcher {
             role,
             user: monitor.user.clone().unwrap_or_else(|| config.user.clone()),
             secret_dirs: dirs.clone(),
-            password_file: monitor.password_file.clone().unwrap_or_else(|| config.password_file.clone()),
+            password_file: monitor
+                .password_file
+                .clone()
+                .unwrap_or_else(|| config.password_file.clone()),
             tls: config.tls.clone(),
             timeout: config.connect_timeout.get(),
         }
@@ -83,15 +86,24 @@ impl Watcher {
         if let CaSource::File(path) = &self.tls.ca {
             options = options.ssl_ca(path);
         }
-        self.within(async { Ok(MySqlConnection::connect_with(&options).await?) }).await
+        self.within(async { Ok(MySqlConnection::connect_with(&options).await?) })
+            .await
     }
 
-    async fn within<T>(&self, look: impl Future<Output = Result<T, LookError>>) -> Result<T, LookError> {
-        tokio::time::timeout(self.timeout, look).await.unwrap_or(Err(LookError::Timeout(self.timeout)))
+    async fn within<T>(
+        &self,
+        look: impl Future<Output = Result<T, LookError>>,
+    ) -> Result<T, LookError> {
+        tokio::time::timeout(self.timeout, look)
+            .await
+            .unwrap_or(Err(LookError::Timeout(self.timeout)))
     }
 
     /// One look: read_only and, on a replica, the lag.
-    pub(crate) async fn look(&self, connection: &mut Option<MySqlConnection>) -> Result<Observation, LookError> {
+    pub(crate) async fn look(
+        &self,
+        connection: &mut Option<MySqlConnection>,
+    ) -> Result<Observation, LookError> {
         let mut open = match connection.take() {
             Some(open) => open,
             None => self.connect().await?,
@@ -116,14 +128,18 @@ async fn read_only(connection: &mut MySqlConnection) -> Result<bool, LookError> 
     // MariaDB knows no super_read_only: SHOW lists those that exist
     let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'innodb_read_only')";
     let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
-    Ok(rows.iter().any(|row| row.try_get::<String, _>(1).is_ok_and(|value| value == "ON" || value == "1")))
+    Ok(rows.iter().any(|row| {
+        row.try_get::<String, _>(1)
+            .is_ok_and(|value| value == "ON" || value == "1")
+    }))
 }
 
 async fn lag(connection: &mut MySqlConnection) -> Result<Lag, LookError> {
     // the first since MySQL 8.0.22, the second before and on MariaDB
-    for (sql, column) in
-        [("SHOW REPLICA STATUS", "Seconds_Behind_Source"), ("SHOW SLAVE STATUS", "Seconds_Behind_Master")]
-    {
+    for (sql, column) in [
+        ("SHOW REPLICA STATUS", "Seconds_Behind_Source"),
+        ("SHOW SLAVE STATUS", "Seconds_Behind_Master"),
+    ] {
         match sqlx::raw_sql(sql).fetch_optional(&mut *connection).await {
             Ok(None) => return Ok(Lag::NotAReplica),
             Ok(Some(row)) => return Ok(seconds(&row, column)),
@@ -149,11 +165,20 @@ fn seconds(row: &MySqlRow, column: &str) -> Lag {
 }
 
 fn number(error: &sqlx::Error) -> Option<u16> {
-    error.as_database_error()?.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|error| error.number())
+    error
+        .as_database_error()?
+        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+        .map(|error| error.number())
 }
 
 /// Watches one server until we drain.
-pub(crate) async fn watch(watcher: Watcher, index: Option<usize>, shared: Arc<Shared>, health: HealthWriter, tasks: Tasks) {
+pub(crate) async fn watch(
+    watcher: Watcher,
+    index: Option<usize>,
+    shared: Arc<Shared>,
+    health: HealthWriter,
+    tasks: Tasks,
+) {
     let name = watcher.server.to_string();
     let mut connection = None;
     let mut last = None;
@@ -166,7 +191,12 @@ pub(crate) async fn watch(watcher: Watcher, index: Option<usize>, shared: Arc<Sh
         }
         let seen = watcher.look(&mut connection).await;
         let lag_max = shared.monitor.lag_max.get();
-        let verdict = judge(watcher.role, seen.as_ref().ok(), lag_max, shared.monitor.lag_unknown == LagUnknown::Use);
+        let verdict = judge(
+            watcher.role,
+            seen.as_ref().ok(),
+            lag_max,
+            shared.monitor.lag_unknown == LagUnknown::Use,
+        );
         publish(&shared, index, &name, &verdict, seen.as_ref().ok());
         let reason = match &seen {
             Ok(_) => verdict.reason(),
@@ -174,19 +204,37 @@ pub(crate) async fn watch(watcher: Watcher, index: Option<usize>, shared: Arc<Sh
         };
         report(&health, watcher.role, &verdict, &reason);
         if last.as_ref() != Some(&verdict) {
-            tracing::info!(server = name, role = watcher.role.label(), verdict = verdict.label(), reason, "server");
+            tracing::info!(
+                server = name,
+                role = watcher.role.label(),
+                verdict = verdict.label(),
+                reason,
+                "server"
+            );
             last = Some(verdict);
         }
     }
 }
 
-fn publish(shared: &Shared, index: Option<usize>, name: &str, verdict: &Verdict, seen: Option<&Observation>) {
+fn publish(
+    shared: &Shared,
+    index: Option<usize>,
+    name: &str,
+    verdict: &Verdict,
+    seen: Option<&Observation>,
+) {
     if let Some(index) = index {
         shared.set_fit(index, *verdict == Verdict::Fit);
     }
     let metrics = &shared.metrics;
-    metrics.server_up.with_label_values(&[name]).set(i64::from(seen.is_some()));
-    metrics.server_readable.with_label_values(&[name]).set(i64::from(*verdict == Verdict::Fit));
+    metrics
+        .server_up
+        .with_label_values(&[name])
+        .set(i64::from(seen.is_some()));
+    metrics
+        .server_readable
+        .with_label_values(&[name])
+        .set(i64::from(*verdict == Verdict::Fit));
     if index.is_some() {
         let lag = match seen.map(|seen| seen.lag) {
             Some(Lag::Seconds(seconds)) => i64::try_from(seconds).unwrap_or(i64::MAX),

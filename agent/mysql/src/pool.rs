@@ -119,7 +119,11 @@ pub(crate) struct BusyLease {
 impl Pool {
     pub(crate) fn new(account: Account, limits: config::Pool, metrics: &Metrics) -> Arc<Self> {
         let name = account.server.to_string();
-        let gauge = |state: &str| metrics.connections.with_label_values(&[name.as_str(), state]);
+        let gauge = |state: &str| {
+            metrics
+                .connections
+                .with_label_values(&[name.as_str(), state])
+        };
         let (idle_gauge, busy_gauge) = (gauge("idle"), gauge("busy"));
         metrics.opened.with_label_values(&[name.as_str()]);
         metrics.open_failures.with_label_values(&[name.as_str()]);
@@ -141,12 +145,11 @@ impl Pool {
         &self.name
     }
 
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
-    }
-
     /// A connection of `bucket`: an idle one if there is one, else a new one, within the wait limit.
-    pub(crate) async fn acquire(self: &Arc<Self>, bucket: &Bucket) -> Result<Lease, StatementError> {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+    ) -> Result<Lease, StatementError> {
         let mut place = self.place().await?;
         let (found, discarded) = self.take(bucket);
         place.counted = true;
@@ -179,7 +182,9 @@ impl Pool {
         let waiting = WaitCount::enter(&self.waiting);
         let limit = self.limits.wait_timeout.get();
         let permit = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned()).await;
-        self.metrics.wait_seconds.observe(start.elapsed().as_secs_f64());
+        self.metrics
+            .wait_seconds
+            .observe(start.elapsed().as_secs_f64());
         match permit {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => {
@@ -202,8 +207,14 @@ impl Pool {
             inner.last_wanted = Some(bucket.clone());
         }
         let mut found = None;
-        while let Some(index) = inner.idle.iter().rposition(|parked| parked.connection.bucket() == bucket) {
-            let Some(mut parked) = inner.idle.remove(index) else { break };
+        while let Some(index) = inner
+            .idle
+            .iter()
+            .rposition(|parked| parked.connection.bucket() == bucket)
+        {
+            let Some(mut parked) = inner.idle.remove(index) else {
+                break;
+            };
             if let Some(reason) = self.unfit(&mut parked) {
                 inner.open -= 1;
                 discarded.push(reason);
@@ -214,7 +225,9 @@ impl Pool {
         }
         if found.is_none() {
             // make room: what has been idle longest goes first
-            while inner.open >= self.limits.max_server_connections && inner.idle.pop_front().is_some() {
+            while inner.open >= self.limits.max_server_connections
+                && inner.idle.pop_front().is_some()
+            {
                 inner.open -= 1;
                 discarded.push(Discard::Evicted);
             }
@@ -238,13 +251,20 @@ impl Pool {
 
     async fn open(&self, mut place: Place, bucket: &Bucket) -> Result<Lease, StatementError> {
         let opened = Idle::open(&self.account, bucket.clone()).await;
-        let counter = if opened.is_ok() { &self.metrics.opened } else { &self.metrics.open_failures };
+        let counter = if opened.is_ok() {
+            &self.metrics.opened
+        } else {
+            &self.metrics.open_failures
+        };
         counter.with_label_values(&[self.name.as_str()]).inc();
         match opened {
             Ok(connection) => Ok(Lease { place, connection }),
             Err(source) => {
                 place.uncount();
-                Err(StatementError::Open { server: self.name.clone(), source })
+                Err(StatementError::Open {
+                    server: self.name.clone(),
+                    source,
+                })
             }
         }
     }
@@ -273,7 +293,12 @@ impl Pool {
             self.lock().open += 1;
             self.busy_gauge.inc();
             let generation = self.generation.load(Ordering::Acquire);
-            let place = Place { pool: Arc::clone(self), generation, counted: true, _permit: permit };
+            let place = Place {
+                pool: Arc::clone(self),
+                generation,
+                counted: true,
+                _permit: permit,
+            };
             // a server that is away is reported by the monitor
             if let Ok(lease) = self.open(place, &bucket).await {
                 lease.release();
@@ -287,9 +312,12 @@ impl Pool {
         let mut kept = VecDeque::with_capacity(inner.idle.len());
         // newest first, so that the oldest are the ones beyond `min_idle`
         while let Some(mut parked) = inner.idle.pop_back() {
-            let idle_too_long =
-                kept.len() >= self.limits.min_idle && parked.since.elapsed() > self.limits.idle_timeout.get();
-            match self.unfit(&mut parked).or(idle_too_long.then_some(Discard::Idle)) {
+            let idle_too_long = kept.len() >= self.limits.min_idle
+                && parked.since.elapsed() > self.limits.idle_timeout.get();
+            match self
+                .unfit(&mut parked)
+                .or_else(|| idle_too_long.then_some(Discard::Idle))
+            {
                 Some(reason) => discarded.push(reason),
                 None => kept.push_front(parked),
             }
@@ -303,7 +331,9 @@ impl Pool {
     fn wants_one_ready(&self) -> Option<Bucket> {
         let inner = self.lock();
         let room = inner.open < self.limits.max_server_connections;
-        (room && inner.idle.len() < self.limits.min_idle).then(|| inner.last_wanted.clone()).flatten()
+        (room && inner.idle.len() < self.limits.min_idle)
+            .then(|| inner.last_wanted.clone())
+            .flatten()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -312,11 +342,15 @@ impl Pool {
     }
 
     fn show(&self, inner: &Inner) {
-        self.idle_gauge.set(i64::try_from(inner.idle.len()).unwrap_or(i64::MAX));
+        self.idle_gauge
+            .set(i64::try_from(inner.idle.len()).unwrap_or(i64::MAX));
     }
 
     fn count_discard(&self, reason: Discard) {
-        self.metrics.discarded.with_label_values(&[reason.label()]).inc();
+        self.metrics
+            .discarded
+            .with_label_values(&[reason.label()])
+            .inc();
     }
 }
 
@@ -347,13 +381,20 @@ impl Drop for Place {
 impl Lease {
     /// Gives the connection back for the next client of its bucket.
     pub(crate) fn release(self) {
-        let Self { mut place, connection } = self;
+        let Self {
+            mut place,
+            connection,
+        } = self;
         let pool = Arc::clone(&place.pool);
         if place.generation != pool.generation.load(Ordering::Acquire) {
             return place.close(Discard::Retired);
         }
         let mut inner = pool.lock();
-        inner.idle.push_back(Parked { connection, since: Instant::now(), generation: place.generation });
+        inner.idle.push_back(Parked {
+            connection,
+            since: Instant::now(),
+            generation: place.generation,
+        });
         // the count goes with the connection
         place.counted = false;
         pool.show(&inner);
@@ -380,7 +421,10 @@ impl Lease {
     /// Takes the connection into use.
     pub(crate) fn start(self) -> BusyLease {
         let connection = self.connection.start();
-        BusyLease { connection, place: self.place }
+        BusyLease {
+            connection,
+            place: self.place,
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -395,7 +439,10 @@ impl Lease {
 impl BusyLease {
     /// Back to between two packets.
     pub(crate) fn finish(self, finish: impl FnOnce(Busy) -> Idle) -> Lease {
-        Lease { connection: finish(self.connection), place: self.place }
+        Lease {
+            connection: finish(self.connection),
+            place: self.place,
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {

@@ -85,8 +85,14 @@ pub(crate) fn route(
     if count == 0 {
         return Target::Primary(Why::NoReplica);
     }
-    let mut fit_ones = fit.iter().enumerate().filter(|(_, fit)| **fit).map(|(index, _)| index);
-    fit_ones.nth(turn % count).map_or(Target::Primary(Why::NoReplica), Target::Replica)
+    let mut fit_ones = fit
+        .iter()
+        .enumerate()
+        .filter(|(_, fit)| **fit)
+        .map(|(index, _)| index);
+    fit_ones
+        .nth(turn % count)
+        .map_or(Target::Primary(Why::NoReplica), Target::Replica)
 }
 
 #[cfg(test)]

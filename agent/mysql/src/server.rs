@@ -10,7 +10,9 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use lamplighter_wire::mysql::command::Command;
-use lamplighter_wire::mysql::exchange::{Boundary, Completion, Event, Exchange, Outcome, ReplyShape};
+use lamplighter_wire::mysql::exchange::{
+    Boundary, Completion, Event, Exchange, Outcome, ReplyShape,
+};
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,7 +78,9 @@ impl Idle {
     pub(crate) async fn open(account: &Account, bucket: Bucket) -> Result<Self, OpenError> {
         let limit = account.connect_timeout;
         let login = Box::pin(login::login(account, bucket));
-        tokio::time::timeout(limit, login).await.unwrap_or(Err(OpenError::Timeout(limit)))
+        tokio::time::timeout(limit, login)
+            .await
+            .unwrap_or(Err(OpenError::Timeout(limit)))
     }
 
     pub(crate) fn bucket(&self) -> &Bucket {
@@ -146,7 +150,11 @@ impl Busy {
             Stream::Plain(stream) => stream.read_buf(&mut room).await?,
             Stream::Tls(stream) => stream.read_buf(&mut room).await?,
         };
-        if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        if count == 0 {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -167,7 +175,12 @@ impl Busy {
     }
 
     /// The reply is over and proved to be: the connection may be used by anybody whose bucket it is in.
-    pub(crate) fn finish(mut self, _proof: Boundary, status: Status, schema: Option<Bytes>) -> Idle {
+    pub(crate) fn finish(
+        mut self,
+        _proof: Boundary,
+        status: Status,
+        schema: Option<Bytes>,
+    ) -> Idle {
         self.0.status = status;
         self.0.reused = true;
         if let Some(schema) = schema {
@@ -185,12 +198,15 @@ impl Busy {
     /// Reads one reply that no client sees.
     async fn receive_reply(&mut self, shape: ReplyShape) -> io::Result<Completion> {
         // replies of our own commands are read packet by packet, because another one may follow in the same segment
-        let mut exchange = Exchange::new(shape, self.capabilities(), self.capabilities()).with_status(self.status());
+        let mut exchange = Exchange::new(shape, self.capabilities(), self.capabilities())
+            .with_status(self.status());
         let mut sink = BytesMut::new();
         loop {
             let packet = self.receive_packet().await?;
             sink.clear();
-            let fed = exchange.feed(&packet, &mut sink).map_err(io::Error::other)?;
+            let fed = exchange
+                .feed(&packet, &mut sink)
+                .map_err(io::Error::other)?;
             match fed.event {
                 Event::Done(completion) => return Ok(completion),
                 Event::NeedMore => {}
@@ -244,7 +260,9 @@ fn require_ok(outcome: &Outcome) -> io::Result<()> {
     match outcome {
         Outcome::Err { code, message, .. } => {
             let text = String::from_utf8_lossy(message);
-            Err(io::Error::other(format!("the server answered {code}: {text}")))
+            Err(io::Error::other(format!(
+                "the server answered {code}: {text}"
+            )))
         }
         _ => Ok(()),
     }

@@ -77,7 +77,12 @@ struct Last {
 impl Default for Last {
     fn default() -> Self {
         // a new session: ROW_COUNT() is -1 until something ran, FOUND_ROWS() is 0
-        Self { found_rows: 0, row_count: -1, diagnostics_lost: false, has_warnings: false }
+        Self {
+            found_rows: 0,
+            row_count: -1,
+            diagnostics_lost: false,
+            has_warnings: false,
+        }
     }
 }
 
@@ -90,7 +95,14 @@ enum Flow {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(client: Client, identity: Identity, shared: &'a Shared) -> Self {
-        Self { client, identity, shared, hold: None, wrote: false, last: Last::default() }
+        Self {
+            client,
+            identity,
+            shared,
+            hold: None,
+            wrote: false,
+            last: Last::default(),
+        }
     }
 
     /// Serves the client until it leaves, breaks the protocol, or we drain and it has nothing in flight.
@@ -125,15 +137,26 @@ impl<'a> Session<'a> {
 
     /// Nothing is lost if the client has to connect again now.
     fn may_leave(&self) -> bool {
-        self.hold.as_ref().is_none_or(|held| !held.reason.is_worth_waiting_for())
+        self.hold
+            .as_ref()
+            .is_none_or(|held| !held.reason.is_worth_waiting_for())
     }
 
     /// Gives the held connection back, wiped if needed. The client is told by its socket.
     async fn end(self, draining: bool) {
-        let Self { client, hold, shared, .. } = self;
+        let Self {
+            client,
+            hold,
+            shared,
+            ..
+        } = self;
         drop(client);
         let Some(held) = hold else { return };
-        shared.metrics.held.with_label_values(&[held.reason.label()]).dec();
+        shared
+            .metrics
+            .held
+            .with_label_values(&[held.reason.label()])
+            .dec();
         if held.reason == HoldReason::Diagnostics && !held.pinned {
             held.lease.release();
         } else if draining {
@@ -147,14 +170,23 @@ impl<'a> Session<'a> {
         if let RequestError::Protocol(error) = error {
             let text = format!("lamplighter: malformed packet: {error}");
             // the client may be gone; it is let go in any case
-            let _told = self.client.send_error(&ErrPacket::new(MALFORMED_PACKET, *b"08S01", text.into_bytes()), 1).await;
+            let _told = self
+                .client
+                .send_error(
+                    &ErrPacket::new(MALFORMED_PACKET, *b"08S01", text.into_bytes()),
+                    1,
+                )
+                .await;
         }
         Flow::End
     }
 
     async fn serve(&mut self, request: Request) -> Flow {
         let started = std::time::Instant::now();
-        let body = request.packets.get(lamplighter_wire::mysql::packet::HEADER_LEN..).unwrap_or_default();
+        let body = request
+            .packets
+            .get(lamplighter_wire::mysql::packet::HEADER_LEN..)
+            .unwrap_or_default();
         let Some(command) = body.first().copied().and_then(Command::from_byte) else {
             return self.unknown_command(request.reply_seq).await;
         };
@@ -169,19 +201,31 @@ impl<'a> Session<'a> {
             Command::ResetConnection => self.reset_connection(request.reply_seq).await,
             Command::ChangeUser => self.change_user(&request).await,
             Command::StmtPrepare => self.on_primary(request, command).await,
-            Command::StmtExecute | Command::StmtFetch | Command::StmtReset => self.prepared(request, command).await,
+            Command::StmtExecute | Command::StmtFetch | Command::StmtReset => {
+                self.prepared(request, command).await
+            }
             Command::StmtClose | Command::StmtSendLongData => self.prepared(request, command).await,
             _ => self.unknown_command(request.reply_seq).await,
         };
-        self.shared.metrics.command_seconds.observe(started.elapsed().as_secs_f64());
+        self.shared
+            .metrics
+            .command_seconds
+            .observe(started.elapsed().as_secs_f64());
         flow
     }
 
     /// A command that runs on the held connection or on the primary.
     async fn on_primary(&mut self, request: Request, command: Command) -> Flow {
-        let CommandKind::Relayed(shape) = command.kind() else { return Flow::End };
+        let CommandKind::Relayed(shape) = command.kind() else {
+            return Flow::End;
+        };
         self.leave_replica();
-        let job = relay::Job { request, shape, ran: Ran::Command(command), may_retry: false };
+        let job = relay::Job {
+            request,
+            shape,
+            ran: Ran::Command(command),
+            may_retry: false,
+        };
         self.run_on(None, job, Why::NotARead).await
     }
 
@@ -196,24 +240,42 @@ impl<'a> Session<'a> {
             Command::StmtClose | Command::StmtSendLongData => Flow::Continue,
             _ => {
                 let text = b"Unknown prepared statement handler given to the endpoint".to_vec();
-                self.answer_error(&ErrPacket::new(UNKNOWN_STATEMENT, *b"HY000", text), request.reply_seq).await
+                self.answer_error(
+                    &ErrPacket::new(UNKNOWN_STATEMENT, *b"HY000", text),
+                    request.reply_seq,
+                )
+                .await
             }
         }
     }
 
     /// COM_SET_OPTION: multi-statements on (0) or off (1).
     async fn set_option(&mut self, request: Request) -> Flow {
-        let body = request.packets.get(lamplighter_wire::mysql::packet::HEADER_LEN..).unwrap_or_default();
+        let body = request
+            .packets
+            .get(lamplighter_wire::mysql::packet::HEADER_LEN..)
+            .unwrap_or_default();
         let on = body.get(1) == Some(&0);
         let flag = Capabilities::CLIENT_MULTI_STATEMENTS;
         let capabilities = self.identity.capabilities;
-        self.identity.capabilities = if on { capabilities.union(flag) } else { capabilities.without(flag) };
+        self.identity.capabilities = if on {
+            capabilities.union(flag)
+        } else {
+            capabilities.without(flag)
+        };
         if self.hold.is_some() {
             return self.on_primary(request, Command::SetOption).await;
         }
         self.shared.metrics.local.inc();
-        let sent = self.client.send_eof(Status::SERVER_STATUS_AUTOCOMMIT, request.reply_seq).await;
-        if sent.is_ok() { Flow::Continue } else { Flow::End }
+        let sent = self
+            .client
+            .send_eof(Status::SERVER_STATUS_AUTOCOMMIT, request.reply_seq)
+            .await;
+        if sent.is_ok() {
+            Flow::Continue
+        } else {
+            Flow::End
+        }
     }
 
     async fn reset_connection(&mut self, seq: u8) -> Flow {
@@ -222,9 +284,17 @@ impl<'a> Session<'a> {
     }
 
     async fn change_user(&mut self, request: &Request) -> Flow {
-        let body = request.packets.get(lamplighter_wire::mysql::packet::HEADER_LEN + 1..).unwrap_or_default();
+        let body = request
+            .packets
+            .get(lamplighter_wire::mysql::packet::HEADER_LEN + 1..)
+            .unwrap_or_default();
         self.forget_session().await;
-        match self.shared.greeter.change_user(&mut self.client, &self.identity, body, request.reply_seq).await {
+        match self
+            .shared
+            .greeter
+            .change_user(&mut self.client, &self.identity, body, request.reply_seq)
+            .await
+        {
             Ok(identity) => {
                 self.identity = identity;
                 Flow::Continue
@@ -267,7 +337,11 @@ impl<'a> Session<'a> {
 
     fn take_hold(&mut self) -> Option<Held> {
         let held = self.hold.take()?;
-        self.shared.metrics.held.with_label_values(&[held.reason.label()]).dec();
+        self.shared
+            .metrics
+            .held
+            .with_label_values(&[held.reason.label()])
+            .dec();
         Some(held)
     }
 
@@ -284,7 +358,11 @@ impl<'a> Session<'a> {
             self.shared.metrics.holds.with_label_values(&label).inc();
         }
         self.shared.metrics.held.with_label_values(&label).inc();
-        self.hold = Some(Held { lease, reason, pinned });
+        self.hold = Some(Held {
+            lease,
+            reason,
+            pinned,
+        });
     }
 
     fn bucket(&self) -> Bucket {
@@ -302,31 +380,67 @@ impl<'a> Session<'a> {
     }
 
     async fn unknown_command(&mut self, seq: u8) -> Flow {
-        self.answer_error(&ErrPacket::new(UNKNOWN_COMMAND, *b"08S01", b"Unknown command".to_vec()), seq).await
+        self.answer_error(
+            &ErrPacket::new(UNKNOWN_COMMAND, *b"08S01", b"Unknown command".to_vec()),
+            seq,
+        )
+        .await
     }
 
     async fn answer_ok(&mut self, seq: u8) -> Flow {
         self.shared.metrics.local.inc();
-        let sent = self.client.send_ok(self.identity.capabilities, Status::SERVER_STATUS_AUTOCOMMIT, seq).await;
-        if sent.is_ok() { Flow::Continue } else { Flow::End }
+        let sent = self
+            .client
+            .send_ok(
+                self.identity.capabilities,
+                Status::SERVER_STATUS_AUTOCOMMIT,
+                seq,
+            )
+            .await;
+        if sent.is_ok() {
+            Flow::Continue
+        } else {
+            Flow::End
+        }
     }
 
     async fn answer_error(&mut self, error: &ErrPacket, seq: u8) -> Flow {
-        self.shared.metrics.errors.with_label_values(&[error.code.to_string().as_str()]).inc();
-        if self.client.send_error(error, seq).await.is_ok() { Flow::Continue } else { Flow::End }
+        self.shared
+            .metrics
+            .errors
+            .with_label_values(&[error.code.to_string().as_str()])
+            .inc();
+        if self.client.send_error(error, seq).await.is_ok() {
+            Flow::Continue
+        } else {
+            Flow::End
+        }
     }
 
     async fn answer_bytes(&mut self, mut out: BytesMut) -> Flow {
         self.shared.metrics.local.inc();
-        if self.client.send(&mut out).await.is_ok() { Flow::Continue } else { Flow::End }
+        if self.client.send(&mut out).await.is_ok() {
+            Flow::Continue
+        } else {
+            Flow::End
+        }
     }
 }
 
 /// Resolves when a connection held only for diagnostics has been held long enough.
 async fn expiry(held: Option<&Held>, last: Last) {
     match held {
-        Some(Held { reason: HoldReason::Diagnostics, pinned: false, .. }) => {
-            tokio::time::sleep(if last.has_warnings { WARNINGS_TIME } else { DIAGNOSTICS_TIME }).await;
+        Some(Held {
+            reason: HoldReason::Diagnostics,
+            pinned: false,
+            ..
+        }) => {
+            tokio::time::sleep(if last.has_warnings {
+                WARNINGS_TIME
+            } else {
+                DIAGNOSTICS_TIME
+            })
+            .await;
         }
         _ => std::future::pending().await,
     }

@@ -12,10 +12,19 @@ fn access() -> (tempfile::TempDir, Access) {
     std::fs::write(&path, "s3cret").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let clients = BTreeMap::from([
-        ("web".to_owned(), Client { peer_users: vec!["4242".to_owned()], password_file: None }),
+        (
+            "web".to_owned(),
+            Client {
+                peer_users: vec!["4242".to_owned()],
+                password_file: None,
+            },
+        ),
         (
             "job".to_owned(),
-            Client { peer_users: vec![], password_file: Some(lamplighter_core::config::SecretFile::new(path)) },
+            Client {
+                peer_users: vec![],
+                password_file: Some(lamplighter_core::config::SecretFile::new(path)),
+            },
         ),
     ]);
     let access = Access::new(&clients, &SecretDirs::default()).unwrap();
@@ -23,22 +32,35 @@ fn access() -> (tempfile::TempDir, Access) {
 }
 
 fn unix(uid: u32) -> Peer {
-    Peer::Unix { uid, gid: uid, pid: None }
+    Peer::Unix {
+        uid,
+        gid: uid,
+        pid: None,
+    }
 }
 
-const TCP: Peer = Peer::Tcp(std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
+const TCP: Peer = Peer::Tcp(std::net::SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    1,
+));
 
 #[test]
 fn the_kernels_word_is_enough_and_only_for_that_user() {
     let (_dir, access) = access();
     let judge = |user: &str, peer| access.judge(user.as_bytes(), peer, None, &NONCE, b"");
-    assert_eq!(judge("web", unix(4242)), Verdict::Welcome { by_password: false });
+    assert_eq!(
+        judge("web", unix(4242)),
+        Verdict::Welcome { by_password: false }
+    );
     assert_eq!(judge("web", unix(4243)), Verdict::Denied);
     assert_eq!(judge("web", TCP), Verdict::Denied);
     assert_eq!(judge("job", unix(4242)), Verdict::Denied);
     assert_eq!(judge("nobody", unix(0)), Verdict::Denied);
     let own = rustix::process::geteuid().as_raw();
-    assert_eq!(judge(INTERNAL_USER, unix(own)), Verdict::Welcome { by_password: false });
+    assert_eq!(
+        judge(INTERNAL_USER, unix(own)),
+        Verdict::Welcome { by_password: false }
+    );
     assert_eq!(judge(INTERNAL_USER, unix(own + 1)), Verdict::Denied);
     assert_eq!(judge(INTERNAL_USER, TCP), Verdict::Denied);
 }
@@ -53,18 +75,30 @@ fn passwords_count_in_both_plugins() {
         assert_eq!(judge(&right), Verdict::Welcome { by_password: true });
         assert_eq!(judge(&wrong), Verdict::Denied);
         assert_eq!(judge(b""), Verdict::Denied);
-        assert_eq!(access.judge(b"web", TCP, Some(&plugin), &NONCE, b""), Verdict::Denied, "no password is no way in");
+        assert_eq!(
+            access.judge(b"web", TCP, Some(&plugin), &NONCE, b""),
+            Verdict::Denied,
+            "no password is no way in"
+        );
     }
     let other = AuthPlugin::from_name(b"sha256_password");
-    assert_eq!(access.judge(b"job", TCP, Some(&other), &NONCE, b"x"), Verdict::AskAgain);
+    assert_eq!(
+        access.judge(b"job", TCP, Some(&other), &NONCE, b"x"),
+        Verdict::AskAgain
+    );
 }
 
 #[test]
 fn a_user_who_does_not_exist_is_named() {
     let clients = BTreeMap::from([(
         "web".to_owned(),
-        Client { peer_users: vec!["no-such-user-here".to_owned()], password_file: None },
+        Client {
+            peer_users: vec!["no-such-user-here".to_owned()],
+            password_file: None,
+        },
     )]);
-    let error = Access::new(&clients, &SecretDirs::default()).unwrap_err().to_string();
+    let error = Access::new(&clients, &SecretDirs::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no-such-user-here"), "{error}");
 }

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
+use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::auth::{AuthPlugin, FAST_AUTH_SUCCESS};
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
-use lamplighter_wire::mysql::handshake::{AuthMoreData, AuthSwitchRequest, Greeting, HandshakeResponse};
+use lamplighter_wire::mysql::handshake::{
+    AuthMoreData, AuthSwitchRequest, Greeting, HandshakeResponse,
+};
 use lamplighter_wire::mysql::packet::Reader;
 use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
-use lamplighter_wire::mysql::ProtocolError;
 
 use super::{Client, Identity};
 use crate::access::{Access, Verdict};
@@ -84,9 +86,22 @@ pub(crate) enum LoginError {
 }
 
 impl Greeter {
-    pub(crate) fn new(access: Access, facts: Arc<ArcSwapOption<ServerFacts>>, local_infile: bool) -> Self {
-        let files = if local_infile { Capabilities::CLIENT_LOCAL_FILES } else { Capabilities::empty() };
-        Self { access, facts, offered: OFFERED.union(files), next_id: AtomicU32::new(1) }
+    pub(crate) fn new(
+        access: Access,
+        facts: Arc<ArcSwapOption<ServerFacts>>,
+        local_infile: bool,
+    ) -> Self {
+        let files = if local_infile {
+            Capabilities::CLIENT_LOCAL_FILES
+        } else {
+            Capabilities::empty()
+        };
+        Self {
+            access,
+            facts,
+            offered: OFFERED.union(files),
+            next_id: AtomicU32::new(1),
+        }
     }
 
     /// Greets `client` and judges its answer.
@@ -95,7 +110,8 @@ impl Greeter {
         let nonce = nonce()?;
         let mut out = BytesMut::with_capacity(128);
         let mut seq = 0;
-        self.greeting(connection_id, nonce).encode(&mut out, &mut seq);
+        self.greeting(connection_id, nonce)
+            .encode(&mut out, &mut seq);
         client.send(&mut out).await?;
         let (body, seq) = client.read_packet(LOGIN_PACKET_MAX).await?;
         let mut seq = seq.wrapping_add(1);
@@ -103,7 +119,12 @@ impl Greeter {
             Ok(response) => response,
             Err(error) => {
                 let text = format!("lamplighter: bad handshake: {error}");
-                client.send_error(&ErrPacket::new(BAD_HANDSHAKE, *b"08S01", text.into_bytes()), seq).await?;
+                client
+                    .send_error(
+                        &ErrPacket::new(BAD_HANDSHAKE, *b"08S01", text.into_bytes()),
+                        seq,
+                    )
+                    .await?;
                 return Err(error.into());
             }
         };
@@ -114,7 +135,8 @@ impl Greeter {
             nonce: &nonce,
             answer: &response.auth_response,
         };
-        self.authenticate(client, attempt, capabilities, &mut seq).await?;
+        self.authenticate(client, attempt, capabilities, &mut seq)
+            .await?;
         Ok(Identity {
             connection_id,
             user: response.username,
@@ -137,14 +159,29 @@ impl Greeter {
         let user = Bytes::copy_from_slice(reader.nul_bytes()?);
         let length = usize::from(reader.u8()?);
         let answer = reader.bytes(length)?;
-        let schema = Some(reader.nul_bytes_or_rest()).filter(|name| !name.is_empty()).map(Bytes::copy_from_slice);
+        let schema = Some(reader.nul_bytes_or_rest())
+            .filter(|name| !name.is_empty())
+            .map(Bytes::copy_from_slice);
         // the high byte of the collation id was never used by a login either
         let collation = reader.u16().map_or(old.collation, |id| id.to_le_bytes()[0]);
-        let plugin = Some(reader.nul_bytes_or_rest()).filter(|name| !name.is_empty()).map(AuthPlugin::from_name);
-        let attempt = Attempt { user: &user, plugin: plugin.as_ref(), nonce: &old.nonce, answer };
+        let plugin = Some(reader.nul_bytes_or_rest())
+            .filter(|name| !name.is_empty())
+            .map(AuthPlugin::from_name);
+        let attempt = Attempt {
+            user: &user,
+            plugin: plugin.as_ref(),
+            nonce: &old.nonce,
+            answer,
+        };
         let mut seq = seq;
-        self.authenticate(client, attempt, old.capabilities, &mut seq).await?;
-        Ok(Identity { user, schema, collation, ..old.clone() })
+        self.authenticate(client, attempt, old.capabilities, &mut seq)
+            .await?;
+        Ok(Identity {
+            user,
+            schema,
+            collation,
+            ..old.clone()
+        })
     }
 
     async fn authenticate(
@@ -156,25 +193,44 @@ impl Greeter {
     ) -> Result<(), LoginError> {
         let peer = client.peer();
         let mut plugin = attempt.plugin.cloned();
-        let mut verdict = self.access.judge(attempt.user, peer, plugin.as_ref(), attempt.nonce, attempt.answer);
+        let mut verdict = self.access.judge(
+            attempt.user,
+            peer,
+            plugin.as_ref(),
+            attempt.nonce,
+            attempt.answer,
+        );
         let mut out = BytesMut::with_capacity(64);
         if verdict == Verdict::AskAgain {
             let nonce = nonce()?;
             let asked = AuthPlugin::CachingSha2Password;
-            AuthSwitchRequest { plugin: asked.clone(), data: Bytes::copy_from_slice(&nonce) }.encode(&mut out, seq);
+            AuthSwitchRequest {
+                plugin: asked.clone(),
+                data: Bytes::copy_from_slice(&nonce),
+            }
+            .encode(&mut out, seq);
             client.send(&mut out).await?;
             let (answer, answer_seq) = client.read_packet(LOGIN_PACKET_MAX).await?;
             *seq = answer_seq.wrapping_add(1);
-            verdict = self.access.judge(attempt.user, peer, Some(&asked), &nonce, &answer);
+            verdict = self
+                .access
+                .judge(attempt.user, peer, Some(&asked), &nonce, &answer);
             plugin = Some(asked);
         }
         let Verdict::Welcome { by_password } = verdict else {
             return Err(deny(client, &attempt, *seq).await);
         };
         if by_password && plugin == Some(AuthPlugin::CachingSha2Password) {
-            AuthMoreData { data: Bytes::from_static(&[FAST_AUTH_SUCCESS]) }.encode(&mut out, seq);
+            AuthMoreData {
+                data: Bytes::from_static(&[FAST_AUTH_SUCCESS]),
+            }
+            .encode(&mut out, seq);
         }
-        OkPacket { status: Status::SERVER_STATUS_AUTOCOMMIT, ..OkPacket::default() }.encode(capabilities, &mut out, seq);
+        OkPacket {
+            status: Status::SERVER_STATUS_AUTOCOMMIT,
+            ..OkPacket::default()
+        }
+        .encode(capabilities, &mut out, seq);
         client.send(&mut out).await?;
         Ok(())
     }
@@ -182,11 +238,15 @@ impl Greeter {
     fn greeting(&self, connection_id: u32, nonce: [u8; 20]) -> Greeting {
         let facts = self.facts.load();
         Greeting {
-            server_version: facts.as_ref().map_or_else(|| VERSION_UNKNOWN.to_owned(), |facts| facts.version.clone()),
+            server_version: facts
+                .as_ref()
+                .map_or_else(|| VERSION_UNKNOWN.to_owned(), |facts| facts.version.clone()),
             connection_id,
             nonce,
             capabilities: self.offered,
-            charset: facts.as_ref().map_or(COLLATION_UNKNOWN, |facts| facts.collation),
+            charset: facts
+                .as_ref()
+                .map_or(COLLATION_UNKNOWN, |facts| facts.collation),
             status: Status::SERVER_STATUS_AUTOCOMMIT,
             auth_plugin: AuthPlugin::CachingSha2Password,
         }
@@ -205,9 +265,19 @@ struct Attempt<'a> {
 /// Tells the client, in MySQL's own words, and the log.
 async fn deny(client: &mut Client, attempt: &Attempt<'_>, seq: u8) -> LoginError {
     let user = String::from_utf8_lossy(attempt.user).into_owned();
-    let used = if attempt.answer.is_empty() { "NO" } else { "YES" };
+    let used = if attempt.answer.is_empty() {
+        "NO"
+    } else {
+        "YES"
+    };
     let text = format!("Access denied for user '{user}'@'localhost' (using password: {used})");
-    match client.send_error(&ErrPacket::new(ACCESS_DENIED, *b"28000", text.into_bytes()), seq).await {
+    match client
+        .send_error(
+            &ErrPacket::new(ACCESS_DENIED, *b"28000", text.into_bytes()),
+            seq,
+        )
+        .await
+    {
         Ok(()) => LoginError::Denied { user },
         Err(error) => LoginError::Gone(error),
     }

@@ -23,7 +23,10 @@ fn every_rule_is_told() {
         (r#", "listen": []"#, "listen"),
         (r#", "listen": ["0.0.0.0:3306"]"#, "listen"),
         (r#", "socket_mode": "rw""#, "socket_mode"),
-        (r#", "pool": {"max_server_connections": 0, "min_idle": 0}"#, "pool.max_server_connections"),
+        (
+            r#", "pool": {"max_server_connections": 0, "min_idle": 0}"#,
+            "pool.max_server_connections",
+        ),
         (r#", "pool": {"min_idle": 99}"#, "pool.min_idle"),
         (r#", "clients_max": 0"#, "clients_max"),
         (r#", "monitor": {"interval": "1ms"}"#, "monitor.interval"),
@@ -31,7 +34,11 @@ fn every_rule_is_told() {
         (r#", "replicas": ["db:3306"]"#, "replicas"),
     ] {
         let config = config(extra);
-        let keys: Vec<_> = config.problems().into_iter().map(|problem| problem.key).collect();
+        let keys: Vec<_> = config
+            .problems()
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect();
         assert_eq!(keys, [key], "{extra}");
     }
 }
@@ -39,9 +46,21 @@ fn every_rule_is_told() {
 #[test]
 fn clients_need_a_way_in_and_may_not_take_our_name() {
     let mut config = config("");
-    config.clients.insert("nobody".to_owned(), Client::default());
-    config.clients.insert(INTERNAL_USER.to_owned(), Client { peer_users: vec!["root".to_owned()], password_file: None });
-    let keys: Vec<_> = config.problems().into_iter().map(|problem| problem.key).collect();
+    config
+        .clients
+        .insert("nobody".to_owned(), Client::default());
+    config.clients.insert(
+        INTERNAL_USER.to_owned(),
+        Client {
+            peer_users: vec!["root".to_owned()],
+            password_file: None,
+        },
+    );
+    let keys: Vec<_> = config
+        .problems()
+        .into_iter()
+        .map(|problem| problem.key)
+        .collect();
     assert_eq!(keys, ["clients.lamplighter", "clients.nobody"]);
     config.clients.clear();
     assert_eq!(config.problems().len(), 1);

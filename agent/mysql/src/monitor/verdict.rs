@@ -87,14 +87,25 @@ impl Verdict {
 }
 
 /// What `seen` means for a server with this role; `None` if it did not answer.
-pub(crate) fn judge(role: Role, seen: Option<&Observation>, lag_max: Duration, use_unknown: bool) -> Verdict {
-    let Some(seen) = seen else { return Verdict::Away };
+pub(crate) fn judge(
+    role: Role,
+    seen: Option<&Observation>,
+    lag_max: Duration,
+    use_unknown: bool,
+) -> Verdict {
+    let Some(seen) = seen else {
+        return Verdict::Away;
+    };
     match role {
         Role::Primary if seen.read_only => Verdict::ReadOnlyPrimary,
         Role::Primary => Verdict::Fit,
-        Role::Replica if !seen.read_only && seen.lag == Lag::NotAReplica => Verdict::WritableReplica,
+        Role::Replica if !seen.read_only && seen.lag == Lag::NotAReplica => {
+            Verdict::WritableReplica
+        }
         Role::Replica => match seen.lag {
-            Lag::Seconds(seconds) if Duration::from_secs(seconds) > lag_max => Verdict::Lagging { seconds },
+            Lag::Seconds(seconds) if Duration::from_secs(seconds) > lag_max => {
+                Verdict::Lagging { seconds }
+            }
             Lag::Seconds(_) => Verdict::Fit,
             Lag::NoRight if use_unknown => Verdict::Fit,
             Lag::NoRight => Verdict::LagHidden,

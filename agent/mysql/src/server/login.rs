@@ -66,11 +66,15 @@ const LOGIN_PACKET_MAX: usize = 64 * 1024;
 const LOGIN_STEPS_MAX: usize = 8;
 
 /// MariaDB knows no transaction tracker.
-const TRACK: &[u8] = b"SET SESSION session_track_state_change = ON, SESSION session_track_schema = ON";
+const TRACK: &[u8] =
+    b"SET SESSION session_track_state_change = ON, SESSION session_track_schema = ON";
 const TRACK_TRANSACTIONS: &[u8] = b", SESSION session_track_transaction_info = 'CHARACTERISTICS'";
 
 pub(super) async fn login(account: &Account, bucket: Bucket) -> Result<Idle, OpenError> {
-    let options = DialOptions { connect_timeout: account.connect_timeout, ..DialOptions::default() };
+    let options = DialOptions {
+        connect_timeout: account.connect_timeout,
+        ..DialOptions::default()
+    };
     let mut stream = Stream::Plain(dial(&account.server, &options).await?);
     let body = read_packet(&mut stream).await?.0;
     let greeting = Greeting::parse(refused(&body)?)?;
@@ -82,9 +86,26 @@ pub(super) async fn login(account: &Account, bucket: Bucket) -> Result<Idle, Ope
     }
     let mut seq = 1;
     if let Some(tls) = &account.tls {
-        stream = start_tls(account, tls, stream, &greeting, capabilities, bucket.collation, &mut seq).await?;
+        stream = start_tls(
+            account,
+            tls,
+            stream,
+            &greeting,
+            capabilities,
+            bucket.collation,
+            &mut seq,
+        )
+        .await?;
     }
-    authenticate(account, &mut stream, &greeting, capabilities, &bucket, &mut seq).await?;
+    authenticate(
+        account,
+        &mut stream,
+        &greeting,
+        capabilities,
+        &bucket,
+        &mut seq,
+    )
+    .await?;
     account.facts.store(Some(Arc::new(ServerFacts {
         version: greeting.server_version.clone(),
         collation: greeting.charset,
@@ -122,10 +143,17 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
 
 /// The assignments that give the character set of this login, read from the server itself.
 async fn charset_names(busy: &mut Busy) -> io::Result<Vec<u8>> {
-    const VARIABLES: [&str; 3] = ["character_set_client", "character_set_results", "collation_connection"];
+    const VARIABLES: [&str; 3] = [
+        "character_set_client",
+        "character_set_results",
+        "collation_connection",
+    ];
     let list: Vec<String> = VARIABLES.iter().map(|name| format!("@@{name}")).collect();
-    busy.send(&super::command(lamplighter_wire::mysql::command::Command::Query, format!("SELECT {}", list.join(", ")).as_bytes()))
-        .await?;
+    busy.send(&super::command(
+        lamplighter_wire::mysql::command::Command::Query,
+        format!("SELECT {}", list.join(", ")).as_bytes(),
+    ))
+    .await?;
     let capabilities = busy.capabilities();
     let mut exchange = Exchange::new(ReplyShape::Query, capabilities, capabilities);
     let mut sink = BytesMut::new();
@@ -137,7 +165,11 @@ async fn charset_names(busy: &mut Busy) -> io::Result<Vec<u8>> {
             row = packet.clone();
         }
         sink.clear();
-        match exchange.feed(&packet, &mut sink).map_err(io::Error::other)?.event {
+        match exchange
+            .feed(&packet, &mut sink)
+            .map_err(io::Error::other)?
+            .event
+        {
             Event::NeedMore => {}
             Event::LocalInfile { .. } => return Err(io::ErrorKind::InvalidData.into()),
             Event::Done(completion) => {
@@ -158,11 +190,23 @@ async fn charset_names(busy: &mut Busy) -> io::Result<Vec<u8>> {
 
 fn require(greeting: &Greeting) -> Result<(), OpenError> {
     let needed = [
-        (Capabilities::CLIENT_DEPRECATE_EOF, "CLIENT_DEPRECATE_EOF (MySQL 5.7.5, MariaDB 10.2)"),
-        (Capabilities::CLIENT_SESSION_TRACK, "CLIENT_SESSION_TRACK (MySQL 5.7.4, MariaDB 10.2)"),
-        (Capabilities::CLIENT_PLUGIN_AUTH, "CLIENT_PLUGIN_AUTH (MySQL 5.5.7)"),
+        (
+            Capabilities::CLIENT_DEPRECATE_EOF,
+            "CLIENT_DEPRECATE_EOF (MySQL 5.7.5, MariaDB 10.2)",
+        ),
+        (
+            Capabilities::CLIENT_SESSION_TRACK,
+            "CLIENT_SESSION_TRACK (MySQL 5.7.4, MariaDB 10.2)",
+        ),
+        (
+            Capabilities::CLIENT_PLUGIN_AUTH,
+            "CLIENT_PLUGIN_AUTH (MySQL 5.5.7)",
+        ),
     ];
-    match needed.iter().find(|(flag, _)| !greeting.capabilities.contains(*flag)) {
+    match needed
+        .iter()
+        .find(|(flag, _)| !greeting.capabilities.contains(*flag))
+    {
         Some((_, name)) => Err(OpenError::TooOld(name)),
         None => Ok(()),
     }
@@ -181,10 +225,17 @@ async fn start_tls(
         return Err(OpenError::NoTls);
     }
     let mut out = BytesMut::new();
-    SslRequest { capabilities, max_packet_size: PACKET_SIZE_MAX, charset }.encode(&mut out, seq);
+    SslRequest {
+        capabilities,
+        max_packet_size: PACKET_SIZE_MAX,
+        charset,
+    }
+    .encode(&mut out, seq);
     write(&mut stream, &out).await?;
     match stream {
-        Stream::Plain(plain) => Ok(Stream::Tls(Box::new(tls.connect(&account.server.host, plain).await?))),
+        Stream::Plain(plain) => Ok(Stream::Tls(Box::new(
+            tls.connect(&account.server.host, plain).await?,
+        ))),
         Stream::Tls(_) => Ok(stream),
     }
 }
@@ -199,7 +250,11 @@ async fn authenticate(
 ) -> Result<(), OpenError> {
     let password = account.secret_dirs.read(&account.password_file)?;
     let over_tls = matches!(stream, Stream::Tls(_));
-    let ssl = if over_tls { Capabilities::CLIENT_SSL } else { Capabilities::empty() };
+    let ssl = if over_tls {
+        Capabilities::CLIENT_SSL
+    } else {
+        Capabilities::empty()
+    };
     let mut plugin = greeting.auth_plugin.clone();
     let mut nonce = greeting.nonce.to_vec();
     let response = HandshakeResponse {
@@ -211,8 +266,14 @@ async fn authenticate(
         database: bucket.schema.clone(),
         auth_plugin: Some(plugin.clone()),
         attributes: vec![
-            (Bytes::from_static(b"program_name"), Bytes::from_static(b"lamplighter")),
-            (Bytes::from_static(b"_client_version"), Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes())),
+            (
+                Bytes::from_static(b"program_name"),
+                Bytes::from_static(b"lamplighter"),
+            ),
+            (
+                Bytes::from_static(b"_client_version"),
+                Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),
+            ),
         ],
     };
     let mut out = BytesMut::new();
@@ -228,20 +289,35 @@ async fn authenticate(
                 let switch = AuthSwitchRequest::parse(&body)?;
                 plugin = switch.plugin;
                 nonce = switch.data.to_vec();
-                packet::write(&mut out, seq, &answer(&plugin, password.expose(), &nonce, over_tls)?);
+                packet::write(
+                    &mut out,
+                    seq,
+                    &answer(&plugin, password.expose(), &nonce, over_tls)?,
+                );
             }
             Some((&AUTH_MORE_DATA, [auth::FAST_AUTH_SUCCESS])) => continue,
             Some((&AUTH_MORE_DATA, [auth::PERFORM_FULL_AUTHENTICATION])) => {
                 packet::write(&mut out, seq, &clear(password.expose(), over_tls)?);
             }
-            _ => return Err(OpenError::Plugin(String::from_utf8_lossy(plugin.name()).into_owned())),
+            _ => {
+                return Err(OpenError::Plugin(
+                    String::from_utf8_lossy(plugin.name()).into_owned(),
+                ));
+            }
         }
         write(stream, &out).await?;
     }
-    Err(OpenError::Plugin(String::from_utf8_lossy(plugin.name()).into_owned()))
+    Err(OpenError::Plugin(
+        String::from_utf8_lossy(plugin.name()).into_owned(),
+    ))
 }
 
-fn answer(plugin: &AuthPlugin, password: &[u8], nonce: &[u8], over_tls: bool) -> Result<Vec<u8>, OpenError> {
+fn answer(
+    plugin: &AuthPlugin,
+    password: &[u8],
+    nonce: &[u8],
+    over_tls: bool,
+) -> Result<Vec<u8>, OpenError> {
     match plugin {
         AuthPlugin::ClearPassword => clear(password, over_tls),
         _ => Ok(auth::scramble(plugin, password, nonce)),

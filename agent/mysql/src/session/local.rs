@@ -16,10 +16,19 @@ impl Session<'_> {
             // a session with another value holds the connection that made it
             SessionValue::LastInsertId => (ColumnType::Unsigned, "0".to_owned()),
         };
-        let result = TextResultSet::single(Bytes::copy_from_slice(asked.column), kind, Some(value.into()));
+        let result = TextResultSet::single(
+            Bytes::copy_from_slice(asked.column),
+            kind,
+            Some(value.into()),
+        );
         let mut out = BytesMut::with_capacity(128);
         let mut seq = seq;
-        result.encode(self.identity.capabilities, Status::SERVER_STATUS_AUTOCOMMIT, &mut out, &mut seq);
+        result.encode(
+            self.identity.capabilities,
+            Status::SERVER_STATUS_AUTOCOMMIT,
+            &mut out,
+            &mut seq,
+        );
         // the question is a statement itself: one row was found, none changed
         self.last.found_rows = 1;
         self.last.row_count = -1;

@@ -49,16 +49,37 @@ struct Lost {
 
 impl Session<'_> {
     /// Runs `job` on the held connection, or on one of replica `replica`, or of the primary.
-    pub(super) async fn run_on(&mut self, replica: Option<usize>, mut job: Job<'_>, why: Why) -> Flow {
+    pub(super) async fn run_on(
+        &mut self,
+        replica: Option<usize>,
+        mut job: Job<'_>,
+        why: Why,
+    ) -> Flow {
         let (mut replica, mut why) = (replica, why);
         loop {
             let (lease, held) = match self.lease(&mut replica, &mut why).await {
                 Ok(lease) => lease,
-                Err(error) => return self.fail(Lost { error, again: false, midway: job.request.rest.is_some() }, &job, None).await,
+                Err(error) => {
+                    return self
+                        .fail(
+                            Lost {
+                                error,
+                                again: false,
+                                midway: job.request.rest.is_some(),
+                            },
+                            &job,
+                            None,
+                        )
+                        .await;
+                }
             };
-            self.shared.metrics.routed.with_label_values(&[why.target_label(), why.label()]).inc();
+            self.shared
+                .metrics
+                .routed
+                .with_label_values(&[why.target_label(), why.label()])
+                .inc();
             match self.run_leased(lease, &mut job).await {
-                Ok((lease, report)) => return self.conclude(lease, held, report),
+                Ok((lease, report)) => return self.conclude(lease, held, &report),
                 Err(Lost { again: true, .. }) if job.may_retry && held.is_none() => {
                     // the next connection is another one; a read that fails twice is told
                     job.may_retry = false;
@@ -73,7 +94,19 @@ impl Session<'_> {
     pub(super) async fn run_primed(&mut self, mut job: Job<'_>) -> Flow {
         let lease = match self.lease(&mut None, &mut Why::NotARead).await {
             Ok((lease, _)) => lease,
-            Err(error) => return self.fail(Lost { error, again: false, midway: false }, &job, None).await,
+            Err(error) => {
+                return self
+                    .fail(
+                        Lost {
+                            error,
+                            again: false,
+                            midway: false,
+                        },
+                        &job,
+                        None,
+                    )
+                    .await;
+            }
         };
         let server = lease.pool().name().to_owned();
         let mut busy = lease.start();
@@ -84,11 +117,21 @@ impl Session<'_> {
             }
             Err(source) => {
                 let error = StatementError::ServerLost { server, source };
-                return self.fail(Lost { error, again: false, midway: false }, &job, None).await;
+                return self
+                    .fail(
+                        Lost {
+                            error,
+                            again: false,
+                            midway: false,
+                        },
+                        &job,
+                        None,
+                    )
+                    .await;
             }
         };
         match self.run_leased(lease, &mut job).await {
-            Ok((lease, report)) => self.conclude(lease, None, report),
+            Ok((lease, report)) => self.conclude(lease, None, &report),
             Err(lost) => self.fail(lost, &job, None).await,
         }
     }
@@ -99,7 +142,12 @@ impl Session<'_> {
         replica: &mut Option<usize>,
         why: &mut Why,
     ) -> Result<(Lease, Option<(HoldReason, bool)>), StatementError> {
-        if let Some(Held { lease, reason, pinned }) = self.take_hold() {
+        if let Some(Held {
+            lease,
+            reason,
+            pinned,
+        }) = self.take_hold()
+        {
             return Ok((lease, Some((reason, pinned))));
         }
         let bucket = self.bucket();
@@ -116,11 +164,15 @@ impl Session<'_> {
         Ok((self.shared.primary.acquire(&bucket).await?, None))
     }
 
-    async fn run_leased(&mut self, lease: Lease, job: &mut Job<'_>) -> Result<(Lease, Report), Lost> {
+    async fn run_leased(
+        &mut self,
+        lease: Lease,
+        job: &mut Job<'_>,
+    ) -> Result<(Lease, Report), Lost> {
         let mut busy = lease.start();
         let server = busy.connection.capabilities();
-        let mut exchange =
-            Exchange::new(job.shape, self.identity.capabilities, server).with_status(busy.connection.status());
+        let mut exchange = Exchange::new(job.shape, self.identity.capabilities, server)
+            .with_status(busy.connection.status());
         match relay(&mut self.client, &mut busy, &mut exchange, job).await {
             Ok(completion) => {
                 let report = Report {
@@ -130,7 +182,9 @@ impl Session<'_> {
                 };
                 let capabilities = self.bucket().capabilities;
                 let schema = report.schema.clone();
-                let Completion { boundary, status, .. } = completion;
+                let Completion {
+                    boundary, status, ..
+                } = completion;
                 let lease = busy.finish(|mut connection| {
                     connection.set_capabilities(capabilities);
                     connection.finish(boundary, status, schema)
@@ -155,7 +209,12 @@ impl Session<'_> {
         }
     }
 
-    fn conclude(&mut self, lease: Lease, held: Option<(HoldReason, bool)>, report: Report) -> Flow {
+    fn conclude(
+        &mut self,
+        lease: Lease,
+        held: Option<(HoldReason, bool)>,
+        report: &Report,
+    ) -> Flow {
         self.note_schema(report.schema.as_ref());
         self.last = report.last;
         let was_pinned = held.filter(|(_, pinned)| *pinned).map(|(reason, _)| reason);
@@ -166,8 +225,11 @@ impl Session<'_> {
     /// Tells the client, if there is a place for it. A client whose transaction or session state went with the connection is let
     /// go as MySQL would: it must not go on as if it still had them.
     async fn fail(&mut self, lost: Lost, job: &Job<'_>, held: Option<(HoldReason, bool)>) -> Flow {
-        let had_state = held.is_some_and(|(reason, pinned)| pinned || reason == HoldReason::Transaction);
-        let Some(packet) = lost.error.for_client() else { return Flow::End };
+        let had_state =
+            held.is_some_and(|(reason, pinned)| pinned || reason == HoldReason::Transaction);
+        let Some(packet) = lost.error.for_client() else {
+            return Flow::End;
+        };
         tracing::warn!("{}", lamplighter_core::fault::chain(&lost.error));
         if lost.midway {
             return Flow::End;
@@ -201,16 +263,25 @@ async fn relay(
     job: &mut Job<'_>,
 ) -> Result<Completion, Failure> {
     let server = &mut busy.connection;
-    server.send(&job.request.packets).await.map_err(Failure::Server)?;
+    server
+        .send(&job.request.packets)
+        .await
+        .map_err(Failure::Server)?;
     if job.request.rest.is_some() {
         send_rest(client, busy, &mut job.request).await?;
     }
     let mut out = BytesMut::new();
     let mut input = BytesMut::new();
     if job.shape == ReplyShape::None {
-        return match exchange.feed(&[], &mut out).map_err(Failure::Protocol)?.event {
+        return match exchange
+            .feed(&[], &mut out)
+            .map_err(Failure::Protocol)?
+            .event
+        {
             Event::Done(completion) => Ok(completion),
-            Event::NeedMore | Event::LocalInfile { .. } => Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply"))),
+            Event::NeedMore | Event::LocalInfile { .. } => {
+                Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply")))
+            }
         };
     }
     loop {
@@ -220,10 +291,20 @@ async fn relay(
             received = busy.connection.receive(&mut input) => received.map_err(Failure::Server)?,
             () = client.gone() => return Err(Failure::ClientGone),
         }
-        match exchange.feed(&input, &mut out).map_err(Failure::Protocol)?.event {
-            Event::NeedMore => client.send(&mut out).await.map_err(|_| Failure::ClientGone)?,
+        match exchange
+            .feed(&input, &mut out)
+            .map_err(Failure::Protocol)?
+            .event
+        {
+            Event::NeedMore => client
+                .send(&mut out)
+                .await
+                .map_err(|_| Failure::ClientGone)?,
             Event::LocalInfile { .. } => {
-                client.send(&mut out).await.map_err(|_| Failure::ClientGone)?;
+                client
+                    .send(&mut out)
+                    .await
+                    .map_err(|_| Failure::ClientGone)?;
                 upload(client, busy, exchange).await?;
             }
             Event::Done(completion) => {
@@ -236,16 +317,28 @@ async fn relay(
 }
 
 /// The rest of a command too large to be held, as the client sends it.
-async fn send_rest(client: &mut Client, busy: &mut BusyLease, request: &mut Request) -> Result<(), Failure> {
-    let Some(scanner) = &mut request.rest else { return Ok(()) };
+async fn send_rest(
+    client: &mut Client,
+    busy: &mut BusyLease,
+    request: &mut Request,
+) -> Result<(), Failure> {
+    let Some(scanner) = &mut request.rest else {
+        return Ok(());
+    };
     let mut chunk = BytesMut::new();
     loop {
         chunk.clear();
-        let complete = client.continue_request(scanner, &mut chunk).await.map_err(|error| match error {
-            RequestError::Gone => Failure::ClientGone,
-            RequestError::Protocol(error) => Failure::Protocol(error),
-        })?;
-        busy.connection.send(&chunk).await.map_err(Failure::Server)?;
+        let complete = client
+            .continue_request(scanner, &mut chunk)
+            .await
+            .map_err(|error| match error {
+                RequestError::Gone => Failure::ClientGone,
+                RequestError::Protocol(error) => Failure::Protocol(error),
+            })?;
+        busy.connection
+            .send(&chunk)
+            .await
+            .map_err(Failure::Server)?;
         if complete {
             request.reply_seq = scanner.reply_seq();
             request.rest = None;
@@ -255,7 +348,11 @@ async fn send_rest(client: &mut Client, busy: &mut BusyLease, request: &mut Requ
 }
 
 /// LOAD DATA LOCAL: the client's file, as it sends it.
-async fn upload(client: &mut Client, busy: &mut BusyLease, exchange: &mut Exchange) -> Result<(), Failure> {
+async fn upload(
+    client: &mut Client,
+    busy: &mut BusyLease,
+    exchange: &mut Exchange,
+) -> Result<(), Failure> {
     let mut scanner = exchange.infile_upload();
     let mut out = BytesMut::with_capacity(REPLY_BUFFER);
     loop {

@@ -19,7 +19,12 @@ impl Session<'_> {
         if request.rest.is_some() {
             self.wrote = true;
             self.leave_replica();
-            let job = relay::Job { request, shape: ReplyShape::Query, ran: Ran::Oversized, may_retry: false };
+            let job = relay::Job {
+                request,
+                shape: ReplyShape::Query,
+                ran: Ran::Oversized,
+                may_retry: false,
+            };
             return self.run_on(None, job, Why::NotARead).await;
         }
         let body = payload_prefix(&request.packets, self.shared.statement_size_max);
@@ -29,11 +34,20 @@ impl Session<'_> {
         };
         let statement = sql::classify(&text, self.lex_mode());
         if statement.kind == Kind::Kill {
-            let text = b"lamplighter: KILL is not passed on: connection ids here are the endpoint's own".to_vec();
-            return self.answer_error(&ErrPacket::new(NOT_SUPPORTED, *b"42000", text), request.reply_seq).await;
+            let text =
+                b"lamplighter: KILL is not passed on: connection ids here are the endpoint's own"
+                    .to_vec();
+            return self
+                .answer_error(
+                    &ErrPacket::new(NOT_SUPPORTED, *b"42000", text),
+                    request.reply_seq,
+                )
+                .await;
         }
         let is_question = asks_about_the_last(&statement);
-        if self.hold.is_none() && (is_question || statement.traits.intersects(Traits::LAST_INSERT_ID)) {
+        if self.hold.is_none()
+            && (is_question || statement.traits.intersects(Traits::LAST_INSERT_ID))
+        {
             if let Some(asked) = sql::exact_spelling(&text) {
                 let seq = request.reply_seq;
                 return self.answer_value(asked, seq).await;
@@ -61,7 +75,9 @@ impl Session<'_> {
     /// A replica's index, or `None` for the held connection or the primary. Gives a connection back that was held only for a
     /// question this statement is not, unless the statement can run on it.
     fn choose(&mut self, statement: &Statement) -> (Option<usize>, Why) {
-        let Some(held) = &self.hold else { return self.choose_free(statement) };
+        let Some(held) = &self.hold else {
+            return self.choose_free(statement);
+        };
         if held.pinned || held.reason != HoldReason::Diagnostics || asks_about_the_last(statement) {
             return (None, Why::Held);
         }
@@ -82,7 +98,13 @@ impl Session<'_> {
         if leaves_state(statement) {
             return (None, Why::NotARead);
         }
-        match route(Some(statement), self.wrote, self.shared.consistency, fit, turn) {
+        match route(
+            Some(statement),
+            self.wrote,
+            self.shared.consistency,
+            fit,
+            turn,
+        ) {
             Target::Primary(why) => (None, why),
             Target::Replica(index) => (Some(index), Why::Read),
         }
@@ -90,7 +112,9 @@ impl Session<'_> {
 
     /// A question about the last statement that only its connection could answer, and that is gone.
     fn cannot_know(&self, statement: &Statement) -> Option<ErrPacket> {
-        let about_counts = statement.traits.intersects(Traits::ROW_COUNT.union(Traits::FOUND_ROWS));
+        let about_counts = statement
+            .traits
+            .intersects(Traits::ROW_COUNT.union(Traits::FOUND_ROWS));
         if !about_counts && !self.last.diagnostics_lost {
             return None;
         }
@@ -99,14 +123,23 @@ impl Session<'_> {
         } else {
             "lamplighter: the warnings of the last statement are kept for 1 s, or inside a transaction"
         };
-        Some(ErrPacket::new(NOT_SUPPORTED, *b"42000", text.as_bytes().to_vec()))
+        Some(ErrPacket::new(
+            NOT_SUPPORTED,
+            *b"42000",
+            text.as_bytes().to_vec(),
+        ))
     }
 
     fn lex_mode(&self) -> LexMode {
         let escapes = self.hold.as_ref().is_some_and(|held| {
-            held.lease.status().contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+            held.lease
+                .status()
+                .contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
         });
-        LexMode { ansi_quotes: false, no_backslash_escapes: escapes }
+        LexMode {
+            ansi_quotes: false,
+            no_backslash_escapes: escapes,
+        }
     }
 }
 
@@ -140,5 +173,8 @@ fn writes(statement: &Statement) -> bool {
             | Kind::LockTables
             | Kind::UnlockTables
     );
-    !reads || statement.traits.intersects(Traits::UNKNOWN_FUNCTION.union(Traits::MULTI_STATEMENT))
+    !reads
+        || statement
+            .traits
+            .intersects(Traits::UNKNOWN_FUNCTION.union(Traits::MULTI_STATEMENT))
 }

@@ -5,6 +5,7 @@ mod login;
 use std::io;
 
 use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
 use lamplighter_core::net::{Peer, Stream};
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
@@ -85,9 +86,13 @@ impl Client {
         self.peer
     }
 
-    /// Nothing of a next command has arrived.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.input.is_empty()
+    /// Some of a next command has arrived, if only in the kernel's buffer.
+    pub(crate) fn has_spoken(&mut self) -> bool {
+        if self.input.is_empty() {
+            // an end of the stream is no command; the next read tells it
+            let _seen = self.read_more().now_or_never();
+        }
+        !self.input.is_empty()
     }
 
     /// The next command: whole if it is no larger than `limit` bytes, else its beginning. Safe to cancel.

@@ -107,8 +107,14 @@ impl<'a> Session<'a> {
 
     /// Serves the client until it leaves, breaks the protocol, or we drain and it has nothing in flight.
     pub(crate) async fn run(mut self, tasks: &Tasks) {
+        // made once: each is an entry in a list that all sessions share
+        let mut draining = std::pin::pin!(tasks.draining());
+        let mut stopping = std::pin::pin!(tasks.stopping());
+        let mut asked_to_leave = false;
         loop {
-            let leave_now = self.may_leave();
+            if asked_to_leave && self.may_leave() && !self.client.has_spoken() {
+                break;
+            }
             let request = tokio::select! {
                 biased;
                 request = self.client.next_request(self.shared.statement_size_max) => request,
@@ -116,15 +122,17 @@ impl<'a> Session<'a> {
                     self.forget_diagnostics();
                     continue;
                 }
-                () = tasks.draining(), if leave_now => {
-                    if self.client.is_silent() { break } else { continue }
+                () = &mut draining, if !asked_to_leave => {
+                    asked_to_leave = true;
+                    continue;
                 }
-                () = tasks.stopping() => break,
+                () = &mut stopping => break,
             };
             let flow = match request {
                 Ok(request) => tokio::select! {
+                    biased;
                     flow = self.serve(request) => flow,
-                    () = tasks.stopping() => Flow::End,
+                    () = &mut stopping => Flow::End,
                 },
                 Err(error) => self.refuse(error).await,
             };

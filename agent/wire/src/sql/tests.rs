@@ -114,6 +114,7 @@ const NOT_SAFE: &[(&str, Kind, &[T])] = &[
     ("SELECT a FROM t INTO @x", Kind::Select, &[T::INTO, T::USER_VARIABLE]),
     ("TABLE t INTO DUMPFILE '/tmp/x'", Kind::Table, &[T::INTO]),
     ("SELECT @x", Kind::Select, &[T::USER_VARIABLE]),
+    ("SELECT 5--@x", Kind::Select, &[T::USER_VARIABLE]),
     ("SELECT@x", Kind::Select, &[T::USER_VARIABLE]),
     ("SELECT @'a b', @`c`, @\"d\"", Kind::Select, &[T::USER_VARIABLE]),
     ("SELECT @x := @x + 1 FROM t", Kind::Select, &[T::USER_VARIABLE, T::ASSIGNMENT]),

@@ -407,3 +407,6 @@ async fn probe_one(config: &Config, secrets: &SecretDirs) -> Result<String, Stri
     });
     Ok(format!("{} blobs{more}{ends}", page.blobs.len()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,10 @@ impl BlobStore for AzureStore {
             .map_err(in_container)?
             .ok_or_else(|| StoreError::Protocol("a list without a page".to_owned()))?;
         let page = page.into_model().map_err(in_container)?;
+        if page.container_name.is_none() && page.service_endpoint.is_none() {
+            // the crate reads any XML as a list without blobs, a proxy's error page too
+            return Err(StoreError::Protocol("an answer that is no list".to_owned()));
+        }
         let blobs = page
             .blob_items
             .into_iter()

@@ -93,7 +93,7 @@ impl App {
         series::process(&registry).map_err(StartError::ProcessMetrics)?;
         let mut heartbeats = Heartbeats::default();
         let main_beat = heartbeats.add("main");
-        let health_beat = heartbeats.add("health");
+        let health_beat = config.health.as_ref().map(|_| heartbeats.add("health"));
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
 
         let platform = Platform::new(
@@ -107,15 +107,15 @@ impl App {
             &registry,
         )?;
         let work = Work::build(loaded, &registry, &mut sockets)?;
-        let health = match (&config.health, last_probe) {
-            (Some(config), Some(last_probe)) => {
+        let health = match (&config.health, last_probe, health_beat) {
+            (Some(config), Some(last_probe), Some(beat)) => {
                 let links = Links {
                     board,
                     phases: supervisor.phases(),
                     control: supervisor.control(),
                     reload,
                     heartbeats,
-                    beat: health_beat,
+                    beat,
                     last_probe,
                     build: build_info(),
                     registry,

@@ -114,7 +114,7 @@ fn the_reference_has_every_key_and_no_other() {
         .iter()
         .filter(|problem| !EXCLUSIVE.iter().any(|text| problem.message.contains(text)));
     none(
-        unexpected.map(ToString::to_string).collect(),
+        unexpected.map(ToString::to_string),
         "the reference with every key switched on",
     );
 

@@ -202,12 +202,14 @@ impl StandIn {
 
     /// Puts the next candidate in place; once none is left, takes the whole table out instead.
     fn try_next(mut self, root: &mut Spanned<DeTable<'_>>) -> Option<Self> {
-        const CANDIDATES: [&str; 8] = [
+        const CANDIDATES: [&str; 10] = [
             "'x'",
             "'1s'",
             "'1B'",
             "'127.0.0.1:1'",
             "'https://h.example/x'",
+            "'http://127.0.0.1/x'",
+            "'rediss://h.example:1'",
             "1",
             "['127.0.0.1:1']",
             "{}",

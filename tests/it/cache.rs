@@ -19,6 +19,7 @@ use crate::support::poll;
 use crate::support::redis::Server;
 use crate::support::scratch::Scratch;
 
+mod agent;
 mod faults;
 mod fleet;
 mod values;

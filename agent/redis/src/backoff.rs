@@ -45,6 +45,11 @@ pub(crate) fn splayed(base: Duration) -> Duration {
     base.mul_f64(1.0 - 0.2 * fraction())
 }
 
+/// `base` lengthened by up to a fifth: for waiting until something is due, which it is not a moment earlier.
+pub(crate) fn delayed(base: Duration) -> Duration {
+    base.mul_f64(1.0 + 0.2 * fraction())
+}
+
 /// Evenly from 0 to 1.
 pub(crate) fn fraction() -> f64 {
     // without randomness the upper limit is the safe choice
@@ -79,12 +84,17 @@ mod tests {
     }
 
     #[test]
-    fn splay_shortens_by_at_most_a_fifth() {
+    fn splays_are_at_most_a_fifth() {
+        let base = Duration::from_secs(10);
         for _ in 0..100 {
-            let splayed = splayed(Duration::from_secs(10));
+            let (sooner, later) = (splayed(base), delayed(base));
             assert!(
-                (Duration::from_secs(8)..=Duration::from_secs(10)).contains(&splayed),
-                "{splayed:?}"
+                (Duration::from_secs(8)..=base).contains(&sooner),
+                "{sooner:?}"
+            );
+            assert!(
+                (base..=Duration::from_secs(12)).contains(&later),
+                "{later:?}"
             );
         }
     }

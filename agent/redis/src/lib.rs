@@ -20,4 +20,4 @@ pub mod warm;
 pub use config::{Config, ServerKind, UpstreamUrl, UrlError};
 pub use metrics::Metrics;
 pub use probe::probe;
-pub use subsystem::{Redis, StartError};
+pub use subsystem::{Redis, ReloadHandle, StartError};

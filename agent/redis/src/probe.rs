@@ -52,13 +52,13 @@ fn advise(error: &ConnectError) -> String {
         ConnectError::Tls(_) => {
             "check [redis.tls] ca and server_name, and that the port speaks TLS"
         }
-        ConnectError::Auth(_) => {
-            "check user and password_file: an access key, or the password of an ACL user"
-        }
+        ConnectError::Auth(_) => "it must be an access key, or the password of an ACL user",
         ConnectError::Secret(_) | ConnectError::Password(_) => "check password_file",
-        ConnectError::Handshake(_) => "check db, and that the port belongs to Redis",
+        ConnectError::Handshake(_) | ConnectError::Closed => {
+            "check db, and that the port belongs to Redis"
+        }
     };
-    format!("{}; {advice}", chain(error))
+    format!("{}: {advice}", chain(error))
 }
 
 async fn describe(connection: &mut MultiplexedConnection) -> Result<String, String> {

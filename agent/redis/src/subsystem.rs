@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::Fault;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
+use lamplighter_core::tls::TlsError;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::Config;
@@ -89,6 +90,14 @@ impl Redis {
         })
     }
 
+    /// What can be read again while the subsystem lives.
+    #[must_use]
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle {
+            dialer: Arc::clone(&self.dialer),
+        }
+    }
+
     fn spawn_jobs(mut self, scope: &Scope, link: &Link, alive: &mpsc::Sender<()>) {
         // first those that traffic waits for
         self.jobs.sort_by_key(|job| !job.config.required);
@@ -122,6 +131,22 @@ impl Redis {
             };
             scope.spawn("warm job", job.live(context));
         }
+    }
+}
+
+/// Reads again what a running subsystem took from files. The password needs none: each connection reads it.
+#[derive(Debug, Clone)]
+pub struct ReloadHandle {
+    dialer: Arc<Dialer>,
+}
+
+impl ReloadHandle {
+    /// Reads the CA again; connections made from now on use it. On an error the old one stays.
+    ///
+    /// # Errors
+    /// If the CA cannot be read or holds no certificate.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.dialer.reload_tls()
     }
 }
 

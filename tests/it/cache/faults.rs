@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lamplighter_core::config::{OnlineCheck, SecretDirs};
 use lamplighter_core::health::{Condition, Reach};
 
 use super::{Instance, KV, PASSWORD, SLOW_KV, SOON, dbsize, own_mysql, shared_mysql, tls_redis};
@@ -47,7 +48,7 @@ fn a_wrong_password_is_said_and_a_right_one_needs_no_restart() {
     let secrets = Scratch::new("warm");
     secrets.write_secret("password", "wrong-one");
     let instance = Instance::with_secrets(secrets, &redis, mysql, "", &[KV]);
-    instance.wait_reason("redis", "refused the password or user");
+    instance.wait_reason("redis", "refused the user or password");
     let (_, reason) = instance.health("redis");
     assert!(!reason.contains("wrong-one"), "{reason}");
     assert!(instance.metric("upstream_connect_errors_total{reason=\"auth\"}") >= 1.0);
@@ -281,5 +282,90 @@ fn a_job_that_does_not_fit_its_result_says_how_to_mend_it() {
         let instance = Instance::start(&redis, mysql.clone(), "", &[&job]);
         instance.wait_reason("redis:warm:kv", expected);
         assert_eq!(instance.runs("done"), 0.0, "{query}");
+    }
+}
+
+#[test]
+fn check_online_says_what_was_found_or_what_to_do() {
+    let redis = tls_redis();
+    let secrets = Scratch::new("warm");
+    secrets.write_secret("right", PASSWORD);
+    secrets.write_secret("wrong", "wrong-one");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let probe = |url: &str, keys: &str| {
+        let text = format!(
+            "upstream = '{url}'\ntls.ca = '{}'\n{keys}",
+            redis.ca_path().display()
+        );
+        let dirs = SecretDirs {
+            credentials: None,
+            config: secrets.path().to_owned(),
+        };
+        let jobs = [toml::from_str(KV).unwrap()];
+        let rows = runtime.block_on(lamplighter_redis::probe(
+            &toml::from_str(&text).unwrap(),
+            &jobs,
+            &dirs,
+        ));
+        let line = |row: OnlineCheck| format!("{}: {:?}", row.what, row.outcome);
+        rows.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let plain = format!("redis://{}", redis.address());
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("rediss://{}", silent.local_addr().unwrap());
+    for (url, keys, expected) in [
+        (
+            redis.url(),
+            "password_file = 'right'",
+            vec![
+                "redis: Ok(\"version ",
+                "maxmemory-policy noeviction, role master",
+                "permissions: Ok(",
+            ],
+        ),
+        (
+            redis.url(),
+            "password_file = 'wrong'",
+            vec!["refused the user or password", "access key"],
+        ),
+        (
+            redis.url(),
+            "",
+            vec!["refused the user or password", "NOAUTH"],
+        ),
+        (
+            redis.url(),
+            "password_file = 'absent'",
+            vec!["cannot read the secret file"],
+        ),
+        (
+            redis.url(),
+            "password_file = 'right'\ntls.server_name = 'elsewhere'",
+            vec!["TLS handshake with elsewhere", "server_name"],
+        ),
+        (
+            plain,
+            "password_file = 'right'",
+            vec!["port belongs to Redis"],
+        ),
+        (
+            silent,
+            "connect_timeout = '300ms'",
+            vec!["within 300ms", "firewall"],
+        ),
+        (
+            "rediss://127.0.0.1:1".to_owned(),
+            "",
+            vec!["cannot connect to 127.0.0.1:1", "firewall"],
+        ),
+    ] {
+        let seen = probe(&url, keys);
+        for part in expected {
+            assert!(seen.contains(part), "{url} {keys}: no {part:?} in {seen}");
+        }
+        assert!(
+            !seen.contains(PASSWORD) && !seen.contains("wrong-one"),
+            "{seen}"
+        );
     }
 }

@@ -9,7 +9,7 @@ use lamplighter_core::net::{DialOptions, HostPort, dial};
 use lamplighter_core::secret::SecretError;
 use lamplighter_core::tls::{TlsClient, TlsError};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ConnectError;
@@ -22,7 +22,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 /// A connection and the future that moves its bytes, which the caller has to run.
 pub(crate) struct Connected {
     pub(crate) connection: MultiplexedConnection,
-    pub(crate) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) driver: Driver,
+}
+
+/// Moves the bytes of a connection until it ends.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Asks for a sign of life.
+pub(crate) async fn ping(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    redis::cmd("PING").query_async::<()>(connection).await
 }
 
 /// Makes connections to one Redis.
@@ -73,7 +81,12 @@ impl Dialer {
         &self.address
     }
 
-    /// Connects and authenticates. `response_timeout` is the limit for each later answer.
+    /// Reads the CA again, for the connections to come.
+    pub(crate) fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), TlsClient::reload)
+    }
+
+    /// Connects, authenticates and sees that the server answers. `response_timeout` is the limit for each later answer.
     pub(crate) async fn connect(
         &self,
         response_timeout: Duration,
@@ -93,17 +106,15 @@ impl Dialer {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
             .await
-            .map_err(|error| match error.kind() {
-                ErrorKind::AuthenticationFailed => ConnectError::Auth(error),
-                _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => {
-                    ConnectError::Auth(error)
-                }
-                _ => ConnectError::Handshake(error),
-            })?;
-        Ok(Connected {
-            connection,
-            driver: Box::pin(driver),
-        })
+            .map_err(ConnectError::of_setup)?;
+        let mut driver: Driver = Box::pin(driver);
+        // a server that loads its data, or wants a password we do not have, accepts connections and does nothing else
+        let mut first = connection.clone();
+        tokio::select! {
+            pong = ping(&mut first) => pong.map_err(ConnectError::of_setup)?,
+            () = &mut driver => return Err(ConnectError::Closed),
+        }
+        Ok(Connected { connection, driver })
     }
 
     /// A stream on which RESP can be spoken; not yet authenticated.

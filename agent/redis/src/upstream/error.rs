@@ -5,7 +5,7 @@ use std::time::Duration;
 use lamplighter_core::net::DialError;
 use lamplighter_core::secret::{NotText, SecretError};
 use lamplighter_core::tls::TlsError;
-use redis::{RedisError, ServerError};
+use redis::{ErrorKind, RedisError, ServerError};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -18,15 +18,30 @@ pub(crate) enum ConnectError {
     Secret(#[from] SecretError),
     #[error("the password is not text")]
     Password(#[from] NotText),
-    #[error("Redis refused the password or user: check user and password_file")]
+    #[error("Redis refused the user or password: check user and password_file")]
     Auth(#[source] RedisError),
     #[error("Redis did not accept the connection")]
     Handshake(#[source] RedisError),
+    #[error(
+        "the server closed the connection at once: does the port belong to Redis, and does it speak TLS as configured?"
+    )]
+    Closed,
     #[error("no connection to Redis within {0:?}")]
     Timeout(Duration),
 }
 
 impl ConnectError {
+    /// An error that the server answered with before the connection could be used.
+    pub(crate) fn of_setup(error: RedisError) -> Self {
+        let refused = error.kind() == ErrorKind::AuthenticationFailed
+            || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"));
+        if refused {
+            Self::Auth(error)
+        } else {
+            Self::Handshake(error)
+        }
+    }
+
     /// Every label, to initialise metrics with.
     pub(crate) const LABELS: [&str; 6] = ["dial", "tls", "secret", "auth", "handshake", "timeout"];
 
@@ -37,7 +52,7 @@ impl ConnectError {
             Self::Tls(_) => "tls",
             Self::Secret(_) | Self::Password(_) => "secret",
             Self::Auth(_) => "auth",
-            Self::Handshake(_) => "handshake",
+            Self::Handshake(_) | Self::Closed => "handshake",
             Self::Timeout(_) => "timeout",
         }
     }

@@ -11,6 +11,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::dialer::ping;
 use super::{ConnectError, Dialer, UpstreamError};
 use crate::backoff::{Backoff, splayed};
 use crate::metrics::Metrics;
@@ -133,12 +134,10 @@ impl Monitor {
             connected.driver.await;
             drop(guard);
         });
-        let mut connection = connected.connection;
-        // a server that loads its data accepts connections and does nothing else
-        ping(&mut connection)
-            .await
-            .map_err(ConnectError::Handshake)?;
-        Ok(Open { connection, closed })
+        Ok(Open {
+            connection: connected.connection,
+            closed,
+        })
     }
 
     /// Until the connection fails or somebody suspects it.
@@ -182,8 +181,4 @@ enum Lost {
     Suspected,
     #[error("Redis did not answer PING")]
     Silent(#[source] redis::RedisError),
-}
-
-async fn ping(connection: &mut MultiplexedConnection) -> Result<(), redis::RedisError> {
-    redis::cmd("PING").query_async::<()>(connection).await
 }

@@ -30,7 +30,7 @@ use super::reader::Reader;
 use super::schedule::{Decision, Done, decide};
 use super::template::{Template, TemplateError};
 use super::writer::Writer;
-use crate::backoff::{Backoff, splayed};
+use crate::backoff::{Backoff, delayed};
 use crate::config::ServerKind;
 use crate::metrics::Metrics;
 use crate::upstream::{Dialer, Link};
@@ -110,7 +110,7 @@ impl Job {
                 Ok(Next::End) => break,
                 Ok(Next::Wait(pause)) => {
                     backoff.reset();
-                    splayed(pause)
+                    delayed(pause)
                 }
                 Err(error) => {
                     let floor = if error.kind() == ErrorKind::RedisOom {

@@ -78,6 +78,14 @@ impl App {
     pub fn build(loaded: &Loaded) -> Result<Self, StartError> {
         let signals = Signals::install().map_err(StartError::Signals)?;
         let config = &loaded.config;
+        let build = build_info();
+        tracing::info!(
+            version = build.version,
+            git = build.git,
+            config = %loaded.path.display(),
+            digest = loaded.digest,
+            "starting"
+        );
         let registry = Registry::new();
         let board = HealthBoard::new();
         let mut sockets = Sockets::from_env();
@@ -117,7 +125,7 @@ impl App {
                     heartbeats,
                     beat,
                     last_probe,
-                    build: build_info(),
+                    build,
                     registry,
                 };
                 Some(Health::start(config.clone(), &mut sockets, links)?)

@@ -18,6 +18,7 @@ use lamplighter_core::units::Millis;
 use lamplighter_mysql::Proxy;
 use lamplighter_redis::warm::{self, JobConfig};
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
 
 use document::{Document, Mistake};
 pub use problem::ConfigProblem;
@@ -232,6 +233,12 @@ impl Config {
             problems.push(Problem::new(
                 "warm",
                 "needs [redis]: the keys have to be kept somewhere",
+            ));
+        }
+        if let Err(error) = EnvFilter::try_new(&self.telemetry.log_filter) {
+            problems.push(Problem::new(
+                "telemetry.log_filter",
+                format!("{error}; write for example \"info,lamplighter_mysql=debug\""),
             ));
         }
         // which entry it is stands in the message

@@ -56,7 +56,8 @@ pub(crate) fn line(line: &str) -> String {
 
 /// The keys of inline tables in a value.
 fn inner_keys(value: &str) -> impl Iterator<Item = &str> {
-    let before_equals = value.split('=').map(|part| {
+    let with_keys = value.rsplit_once('=').map_or("", |(before, _)| before);
+    let before_equals = with_keys.split('=').map(|part| {
         let key = part.rsplit(['{', ',']).next().unwrap_or(part);
         key.trim().trim_matches(['"', '\''])
     });

@@ -58,3 +58,13 @@ fn the_shown_form_reads_back_as_the_same() {
     assert!(shown.contains("drain_deadline = \"30s\""), "{shown}");
     assert_ne!(again.digest, loaded.digest);
 }
+
+#[test]
+fn a_log_filter_that_is_none_is_refused() {
+    let found = problems("[health]\n[telemetry]\nlog_filter = 'info,='\n");
+    assert!(found.len() == 1 && found[0].0 == 3, "{found:?}");
+    assert_eq!(
+        problems("[health]\n[telemetry]\nlog_filter = 'warn,lamplighter_sync=debug'\n"),
+        []
+    );
+}

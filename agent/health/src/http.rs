@@ -47,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) request: Duration,
     /// How long a connection may idle, before its first request or between two.
     pub(crate) idle: Duration,
+    /// How long a connection that has not asked yet is kept when the listener ends.
+    pub(crate) last_call: Duration,
 }
 
 /// One listener with what it serves.
@@ -122,7 +124,11 @@ impl Serving {
             self.limits,
             self.metrics.answer_seconds.clone(),
         );
-        let service = service_fn(|request| answer(self.router.clone(), request, peer));
+        let asked = CancellationToken::new();
+        let service = service_fn(|request| {
+            asked.cancel();
+            answer(self.router.clone(), request, peer)
+        });
         let connection = hyper::server::conn::http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
@@ -132,7 +138,7 @@ impl Serving {
         let mut connection = pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
-            () = self.ending.cancelled() => {
+            () = self.last_call(&asked) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -143,6 +149,16 @@ impl Serving {
         }
         open.dec();
         drop(permit);
+    }
+
+    /// Resolves when the connection has to end: with the listener, but not before a request that is on its way has had the time
+    /// to arrive. Whoever connected wants an answer, and none at all counts as a failed probe.
+    async fn last_call(&self, asked: &CancellationToken) {
+        self.ending.cancelled().await;
+        tokio::select! {
+            () = asked.cancelled() => {}
+            () = tokio::time::sleep(self.limits.last_call) => {}
+        }
     }
 }
 

@@ -324,6 +324,7 @@ impl Routers {
                 connections,
                 request,
                 idle,
+                last_call: Duration::from_millis(200),
             },
             router,
         })

@@ -142,6 +142,7 @@ fn limits() -> Limits {
         connections: 64,
         request: LONG,
         idle: LONG,
+        last_call: Duration::from_millis(100),
     }
 }
 
@@ -278,6 +279,22 @@ fn a_flood_of_silent_connections_makes_room_for_who_asks() {
     let evicted = site.metric(r#"lamplighter_health_connections_evicted_total{listener="probe"}"#);
     assert!(evicted >= Some(970), "{evicted:?}");
     assert!(is_closed(&mut flood[0]), "the oldest went first");
+}
+
+#[test]
+fn at_the_end_a_request_on_its_way_is_waited_for() {
+    let site = site(Limits {
+        last_call: LONG,
+        ..limits()
+    });
+    let mut late = site.connect();
+    site.wait_open(1);
+    site.control.drain(DrainSource::Signal);
+    // nobody is let in any more, so the end has begun
+    while TcpStream::connect(site.address).is_ok() {
+        std::thread::yield_now();
+    }
+    assert!(ask(&mut late).ends_with("here"));
 }
 
 #[test]

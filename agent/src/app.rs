@@ -214,13 +214,18 @@ impl Work {
             let handle = proxy.reload_handle();
             mysql = mysql.with_refresh(move || handle.reload_tls().map_err(|error| chain(&error)));
         }
+        let mut redis = Part::fixed("redis", |config| text(config.redis.as_ref()));
+        if let Some(subsystem) = &self.redis {
+            let handle = subsystem.reload_handle();
+            redis = redis.with_refresh(move || handle.reload_tls().map_err(|error| chain(&error)));
+        }
         vec![
             Part::fixed("telemetry", |config| text(Some(&config.telemetry))),
             Part::fixed("shutdown", |config| text(Some(&config.shutdown))),
             Part::fixed("state", |config| text(Some(&config.state))),
             Part::fixed("health", |config| text(config.health.as_ref())),
             mysql,
-            Part::fixed("redis", |config| text(config.redis.as_ref())),
+            redis,
             Part::fixed("warm", |config| text_of_all("warm", &config.warm)),
             Part::fixed("sync", |config| text_of_all("sync", &config.sync)),
             Part::fixed("platform", |config| text(Some(&config.platform))),

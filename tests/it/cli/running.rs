@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{FAILS_WITHIN, PATIENCE, builder, health, run, text};
 use crate::support::agent::{Agent, http_get, wait_status};
-use crate::support::poll;
 use crate::support::process::Signal;
 use crate::support::scratch::Scratch;
+use crate::support::{poll, redis};
 
 /// An agent that only answers probes, its probe port, and its metrics port.
 struct Probe {
@@ -236,4 +236,43 @@ fn a_start_with_nothing_to_wait_for_is_quick_and_small() {
     // an unoptimised binary maps more than twice the code that a release does
     let mib_max = if cfg!(debug_assertions) { 40 } else { 16 };
     assert!(kib < mib_max * 1024, "{kib} KiB");
+}
+
+#[test]
+fn a_reload_reads_the_ca_again_and_keeps_the_old_one_if_it_cannot() {
+    let redis = redis::Server::builder()
+        .tls()
+        .password("redis-secret")
+        .start();
+    let (health, address, metrics) = health("");
+    let builder = builder();
+    builder.secret("redis", "redis-secret");
+    let ca = builder.dir().join("ca.pem");
+    fs::copy(redis.ca_path(), &ca).expect("copied");
+    let more = format!(
+        "[redis]\nupstream = 'rediss://{}'\npassword_file = 'redis'\ntls = {{ ca = '{}' }}\n",
+        redis.address(),
+        ca.display()
+    );
+    let config = format!("{health}{more}");
+    let mut agent = builder.start(&config);
+    agent.wait_ready(PATIENCE);
+    let probe = Probe {
+        agent,
+        address,
+        metrics,
+        config,
+    };
+    fs::write(&ca, "not a certificate").expect("written");
+    let (code, _, errors) = probe.ask(&["reload"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.contains("not read again: [redis]") && errors.contains("ca.pem"),
+        "{errors}"
+    );
+    wait_status(PATIENCE, &probe.address, "/lb", 200);
+    assert_eq!(probe.ask(&["status"]).0, Some(0));
+
+    fs::copy(redis.ca_path(), &ca).expect("copied");
+    assert_eq!(probe.ask(&["reload"]).0, Some(0));
 }

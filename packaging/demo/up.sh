@@ -49,9 +49,9 @@ interrupted() {
     INTERRUPTED=yes
     return
   fi
-  trap '' INT TERM HUP
+  trap '' INT TERM HUP PIPE
   printf '\n' >&2
-  say "interrupted: stopping and removing everything"
+  say "interrupted: stopping and removing everything" >&2 || true
   trap - EXIT
   clear_away
   exit 130
@@ -59,19 +59,19 @@ interrupted() {
 ended() {
   local code=$?
   [ "$code" != 0 ] || return 0
-  trap '' INT TERM HUP
+  trap '' INT TERM HUP PIPE
   stop_everything
   printf 'Everything is stopped. The logs stay in %s until make demo-down.\n' "$LOGS" >&2
 }
-trap interrupted INT TERM HUP
+trap interrupted INT TERM HUP PIPE
 trap ended EXIT
 
 # --- install, build -----------------------------------------------------------------------------------------------------------
 say "looking for the programs it needs"
 "$REPO/tests/support/install.sh" mysql php redis azurite apache prometheus 2>&1 | tee "$LOGS/install.log" | sed 's/^/        /' ||
   fail "the installation failed" "$LOGS/install.log"
-say "building the agent while the servers start (cargo build --release)"
 start_build
+say "building the agent while the servers start (cargo build --profile $PROFILE)"
 
 # --- the services of the cloud ------------------------------------------------------------------------------------------------
 port NODE_PORT_0 23306
@@ -123,5 +123,5 @@ say "operator: drained the instance and brought it back"
 await prometheus 20 "a scrape after the last request" scraped_since "$(date +%s)"
 setting TOOK "$SECONDS"
 php "$DEMO/report.php" "$SEEN" >"$STATE/report" 2>"$LOGS/report.log" || fail "the report could not be made" "$LOGS/report.log"
-trap - EXIT INT TERM HUP
+trap - EXIT INT TERM HUP PIPE
 show_report

@@ -1,6 +1,7 @@
 //! `lamplighter run`: from the file to a running agent, and from its end to an exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lamplighter_core::fault::chain;
 use lamplighter_core::telemetry;
@@ -11,6 +12,9 @@ use crate::config;
 
 /// Cores that the data plane uses at most: an agent leaves the rest to the application.
 const WORKERS_MAX: usize = 4;
+
+/// How long what still runs on other threads may take once the agent has left.
+const ENDING_MAX: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
     let loaded = match config::load(&args.file.config) {
@@ -35,7 +39,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed("cannot start the runtime", &error),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let app = match App::build(&loaded) {
             Ok(app) => app,
             Err(error) => return failed("cannot start", &error),
@@ -44,7 +48,10 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => failed("left because of a fault", &fault),
         }
-    })
+    });
+    // a name that does not resolve may hold a thread for long; nobody waits for it
+    runtime.shutdown_timeout(ENDING_MAX);
+    code
 }
 
 fn failed(what: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {

@@ -142,12 +142,12 @@ fn a_full_redis_stops_the_run_and_is_left_alone_for_a_while() {
     let redis = Server::builder()
         .tls()
         .password(PASSWORD)
-        .config("maxmemory 1500kb\nmaxmemory-policy noeviction")
+        .config("maxmemory 4mb\nmaxmemory-policy noeviction")
         .start();
     let big = "name = 'kv'\nkey = 'kv:{id}'\n\
         query = 'SELECT id, REPEAT(v, 1000) AS v FROM app.kv WHERE id > ? ORDER BY id LIMIT 100'\n";
     let instance = Instance::start(&redis, shared_mysql(""), "", &[big]);
-    instance.wait_reason("redis:warm:kv", "OOM");
+    instance.wait_reason("redis:warm:kv", "keys: OOM");
     assert_eq!(instance.errors("redis_oom"), 1.0);
     poll::throughout(Duration::from_secs(3), "one try", || {
         instance.runs("failed") == 1.0

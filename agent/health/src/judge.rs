@@ -189,7 +189,15 @@ impl Judge {
             }
             (Traffic::Serve, Azure::Healthy) => "",
         };
-        tracing::info!(serving = now.0, azure = now.1, reason, "verdict");
+        tracing::info!(
+            serving = now.0,
+            azure = now.1,
+            reason,
+            "the load balancer is told {}, Application Health {}{}{reason}",
+            if now.0 { "200" } else { "503" },
+            now.1,
+            if reason.is_empty() { "" } else { ": " },
+        );
     }
 
     /// Leaves the mark once Application Health has been answered `Healthy`.

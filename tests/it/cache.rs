@@ -44,7 +44,11 @@ const ACCOUNT: &str = "CREATE USER lamplighter@localhost IDENTIFIED BY ''; GRANT
 
 /// A MySQL of the test's own, to do harm to.
 fn own_mysql() -> Cluster {
-    Cluster::builder().schema(ACCOUNT).build()
+    // the account must outlive a SIGKILL, which what the fixture's servers have not yet flushed does not
+    Cluster::builder()
+        .cnf("innodb-flush-log-at-trx-commit=2")
+        .schema(ACCOUNT)
+        .build()
 }
 
 /// The unix socket of the MySQL that the harmless tests share, once `sql` has been run in it.

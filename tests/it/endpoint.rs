@@ -121,6 +121,16 @@ impl Endpoint {
             .unwrap_or(0.0)
     }
 
+    /// Waits until the primary has been logged in to: the greeting is the server's own from then on.
+    pub(crate) fn wait_opened(&self, cluster: &Cluster) {
+        let address = cluster.address(0);
+        let series = format!("lamplighter_mysql_connections_opened_total{{server=\"{address}\"}}");
+        poll::until(PATIENCE, "a connection to the primary", || {
+            let opened = self.metric(&series);
+            if opened > 0.5 { Ok(()) } else { Err(opened) }
+        });
+    }
+
     /// Waits until the monitor has found `count` servers that may be read from, the primary among them.
     pub(crate) fn wait_readable(&self, cluster: &Cluster, count: usize) {
         poll::until(PATIENCE, "servers found fit", || {

@@ -96,6 +96,52 @@ fn a_client_keeps_its_own_state() {
 }
 
 #[test]
+fn what_a_client_sets_goes_with_it_and_with_nobody_else() {
+    let cluster = Cluster::builder().build();
+    for connections in [2, 4] {
+        let pool = format!("max_server_connections = {connections}\nwait_timeout = \"20s\"");
+        let endpoint = start(
+            &cluster,
+            Options {
+                pool,
+                ..Options::default()
+            },
+        );
+        assert_eq!(endpoint.script("set.php").run().expect_ok(), "ok");
+    }
+}
+
+#[test]
+fn a_request_on_a_warm_pool_costs_nothing_but_its_statements() {
+    let cluster = Cluster::builder().general_log().build();
+    let endpoint = one_connection(&cluster);
+    endpoint.wait_opened(&cluster);
+    let request = r#"$link = endpoint();
+        $link->query('SET NAMES utf8mb4');
+        $link->query("SET SESSION sql_mode = 'NO_ENGINE_SUBSTITUTION'");
+        for ($id = 1; $id <= 5; $id++) one($link, "SELECT v FROM kv WHERE id = $id /* asked */");
+        $link->ping();
+        $link->close();"#;
+    endpoint.code(request).run().expect_ok();
+    cluster.clear_general_log(0);
+    for _ in 0..3 {
+        endpoint.code(request).run().expect_ok();
+    }
+    let log = cluster.general_log(0);
+    let seen: Vec<_> = log
+        .iter()
+        .filter(|line| {
+            !line.text.contains("SHOW GLOBAL VARIABLES") && !line.text.starts_with("mon@")
+        })
+        .collect();
+    assert_eq!(seen.len(), 15, "{seen:#?}");
+    assert!(
+        seen.iter().all(|line| line.text.contains("/* asked */")),
+        "{seen:#?}"
+    );
+}
+
+#[test]
 fn tagged_answers_never_cross() {
     let cluster = Cluster::builder().replicas(1).build();
     let pool = "max_server_connections = 4\nwait_timeout = \"30s\"".into();

@@ -30,6 +30,8 @@ pub(crate) struct Identity {
     pub(crate) capabilities: Capabilities,
     pub(crate) collation: u8,
     pub(crate) schema: Option<bytes::Bytes>,
+    /// The server's flags for a session in which nothing has happened.
+    pub(crate) status: Status,
     /// The nonce of its greeting; COM_CHANGE_USER answers it again.
     pub(crate) nonce: [u8; 20],
 }

@@ -13,7 +13,6 @@ use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Accepted, Acceptor, BindError, HostPort, ListenAddress, Sockets};
 use lamplighter_core::tls::{TlsClient, TlsError};
-use lamplighter_wire::mysql::flags::Capabilities;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessError};
@@ -25,6 +24,7 @@ use crate::monitor::{self, Role, Watcher};
 use crate::pool::{Lease, Pool};
 use crate::server::{Account, Bucket, Idle};
 use crate::session::Session;
+use crate::variables::Learned;
 
 /// How often pools are looked after.
 const MAINTENANCE: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) consistency: Consistency,
     pub(crate) monitor: config::Monitor,
     pub(crate) statement_size_max: usize,
+    /// What SET statements do, as the servers told.
+    pub(crate) learned: Learned,
     /// Spreads reads over the replicas.
     pub(crate) turn: AtomicUsize,
     login_timeout: Duration,
@@ -196,6 +198,7 @@ impl Proxy {
             consistency: config.consistency,
             monitor: config.monitor.clone(),
             statement_size_max: config.statement_size_max.as_usize(),
+            learned: Learned::default(),
             turn: AtomicUsize::new(0),
             login_timeout: config.login_timeout.get(),
         };
@@ -387,12 +390,7 @@ async fn check_server(
     };
     let facts = Arc::new(ArcSwapOption::empty());
     let account = account(config, dirs, server, tls, Arc::clone(&facts));
-    let bucket = Bucket {
-        capabilities: Capabilities::empty(),
-        collation: 45,
-        schema: None,
-    };
-    Idle::open(&account, bucket)
+    Idle::open(&account, Bucket::of_nobody())
         .await
         .map_err(|error| chain(&error))?;
     let version = facts

@@ -104,6 +104,8 @@ impl HoldReason {
 pub(crate) enum Ran<'a> {
     /// A text statement that was looked through.
     Statement(&'a Statement),
+    /// A SET whose effect the connection's bucket has taken over.
+    UnderstoodSet,
     /// A text statement too large for that.
     Oversized,
     /// Another command.
@@ -139,6 +141,7 @@ fn pinned_by(ran: Ran<'_>, completion: &Completion) -> Option<HoldReason> {
     let by_text = match ran {
         Ran::Oversized => Some(HoldReason::Oversized),
         Ran::Statement(statement) => statement_state(statement),
+        Ran::UnderstoodSet => None,
         Ran::Command(command) => command_state(command),
     };
     if by_text.is_some() {
@@ -168,7 +171,8 @@ fn pinned_by(ran: Ran<'_>, completion: &Completion) -> Option<HoldReason> {
                 ..
             }) | Ran::Command(Command::InitDb)
         );
-    (completion.track.state_change && !only_schema).then_some(HoldReason::SessionVariable)
+    let understood = only_schema || matches!(ran, Ran::UnderstoodSet);
+    (completion.track.state_change && !understood).then_some(HoldReason::SessionVariable)
 }
 
 /// State that a statement's text gives away and the server may not report, or not by name.
@@ -260,7 +264,8 @@ fn has_diagnostics(ran: Ran<'_>, completion: &Completion) -> bool {
             !is_plain_read(statement) || statement.traits.contains(Traits::SQL_CALC_FOUND_ROWS)
         }
         Ran::Oversized => true,
-        Ran::Command(_) => false,
+        // without warnings it leaves nothing to ask about but a ROW_COUNT() of 0, which is captured
+        Ran::UnderstoodSet | Ran::Command(_) => false,
     }
 }
 

@@ -20,6 +20,7 @@ mod pool;
 mod route;
 mod server;
 mod session;
+mod variables;
 
 pub use access::AccessError;
 pub use config::{Client, Config, Consistency, INTERNAL_USER, LagUnknown, Monitor, Pool};

@@ -34,6 +34,10 @@ pub struct Metrics {
     pub connections: IntGaugeVec,
     /// Server connections opened, by server.
     pub opened: IntCounterVec,
+    /// Server connections made to fit another client's session state, one round trip each.
+    pub adapted: IntCounter,
+    /// SET statements answered without a server, because their effect is known.
+    pub sets_local: IntCounter,
     /// Failures to open one, by server.
     pub open_failures: IntCounterVec,
     /// Server connections closed instead of reused, by reason.
@@ -105,6 +109,14 @@ impl Metrics {
                 "connections_opened_total",
                 "Server connections opened, by server.",
                 &["server"],
+            )?,
+            adapted: s.counter(
+                "connections_adapted_total",
+                "Server connections made to fit another session's state, one round trip each.",
+            )?,
+            sets_local: s.counter(
+                "sets_local_total",
+                "SET statements answered without a server, because the server told their effect before.",
             )?,
             open_failures: s.counters(
                 "connection_failures_total",

@@ -211,6 +211,8 @@ pub(crate) async fn watch(
                 reason,
                 "server"
             );
+            // behind the same name there may be another server now, with other rules for SET
+            shared.learned.forget();
             last = Some(verdict);
         }
     }

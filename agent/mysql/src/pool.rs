@@ -11,7 +11,7 @@ use lamplighter_wire::mysql::flags::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
-use crate::error::StatementError;
+use crate::error::{OpenError, StatementError};
 use crate::metrics::Metrics;
 use crate::server::{Account, Bucket, Busy, Idle};
 
@@ -127,13 +127,18 @@ impl Pool {
         let (idle_gauge, busy_gauge) = (gauge("idle"), gauge("busy"));
         metrics.opened.with_label_values(&[name.as_str()]);
         metrics.open_failures.with_label_values(&[name.as_str()]);
+        let inner = Inner {
+            // the first connection also tells what to put into the greeting
+            last_wanted: Some(Bucket::of_nobody()),
+            ..Inner::default()
+        };
         Arc::new(Self {
             places: Arc::new(Semaphore::new(limits.max_server_connections)),
             name,
             account,
             limits,
             waiting: AtomicUsize::new(0),
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             generation: AtomicU64::new(0),
             metrics: metrics.clone(),
             idle_gauge,
@@ -156,9 +161,22 @@ impl Pool {
         for reason in discarded {
             self.count_discard(reason);
         }
-        match found {
-            Some(connection) => Ok(Lease { place, connection }),
-            None => self.open(place, bucket).await,
+        let Some(connection) = found else {
+            return self.open(place, bucket).await;
+        };
+        if connection.bucket() == bucket {
+            return Ok(Lease { place, connection });
+        }
+        self.metrics.adapted.inc();
+        match connection.adapt(bucket).await {
+            Ok(connection) => Ok(Lease { place, connection }),
+            // the client's own mistake: no such schema, no right to it
+            Err(source @ OpenError::Refused(_)) => Err(StatementError::Open {
+                server: self.name.clone(),
+                source,
+            }),
+            // it had died while idle, or cannot be wiped
+            Err(_) => self.open(place, bucket).await,
         }
     }
 
@@ -207,20 +225,24 @@ impl Pool {
             inner.last_wanted = Some(bucket.clone());
         }
         let mut found = None;
-        while let Some(index) = inner
-            .idle
-            .iter()
-            .rposition(|parked| parked.connection.bucket() == bucket)
-        {
-            let Some(mut parked) = inner.idle.remove(index) else {
-                break;
-            };
-            if let Some(reason) = self.unfit(&mut parked) {
-                inner.open -= 1;
-                discarded.push(reason);
-            } else {
-                found = Some(parked.connection);
-                break;
+        // one that fits, else one that can be made to fit
+        let fits: [fn(&Bucket, &Bucket) -> bool; 2] = [|have, want| have == want, Bucket::is_near];
+        'search: for fit in fits {
+            while let Some(index) = inner
+                .idle
+                .iter()
+                .rposition(|parked| fit(parked.connection.bucket(), bucket))
+            {
+                let Some(mut parked) = inner.idle.remove(index) else {
+                    break;
+                };
+                if let Some(reason) = self.unfit(&mut parked) {
+                    inner.open -= 1;
+                    discarded.push(reason);
+                } else {
+                    found = Some(parked.connection);
+                    break 'search;
+                }
             }
         }
         if found.is_none() {

@@ -15,6 +15,7 @@ use lamplighter_wire::mysql::exchange::{
 };
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
+use lamplighter_wire::mysql::response::ErrPacket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -22,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 pub(crate) use login::{Account, ServerFacts};
 
 use crate::error::OpenError;
+use crate::variables::Variables;
 
 /// What two clients must share to share a server connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +34,27 @@ pub(crate) struct Bucket {
     pub(crate) collation: u8,
     /// The default schema.
     pub(crate) schema: Option<Bytes>,
+    /// Session variables set since the login.
+    pub(crate) variables: Variables,
+}
+
+impl Bucket {
+    /// For connections that are opened before any client asked for one: utf8mb4_general_ci, which every server knows.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            capabilities: Capabilities::empty(),
+            collation: 45,
+            schema: None,
+            variables: Variables::default(),
+        }
+    }
+
+    /// Whether a connection of this bucket can be made into one of `wanted` without a login.
+    pub(crate) fn is_near(&self, wanted: &Self) -> bool {
+        self.capabilities == wanted.capabilities
+            && self.collation == wanted.collation
+            && (self.schema.is_none() || wanted.schema.is_some())
+    }
 }
 
 /// Capabilities that a client chooses and that change the meaning of its statements.
@@ -60,6 +83,8 @@ struct Link {
     status: Status,
     /// Restores what the login set and COM_RESET_CONNECTION forgets; made from the server's own words at login.
     restore: Bytes,
+    /// The server runs `init_connect` at a login and at nothing else: what it set cannot be set up again.
+    has_init_connect: bool,
     opened: Instant,
     /// Has answered a statement of a client before: a lost connection may then be an old one that the server closed.
     reused: bool,
@@ -111,19 +136,86 @@ impl Idle {
     }
 
     /// Wipes the session as COM_RESET_CONNECTION does, then sets up again what the login had set up. One round trip.
-    pub(crate) async fn reset(self) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// If the server refuses or the connection breaks; the connection is closed.
+    pub(crate) async fn reset(self) -> Result<Self, OpenError> {
+        let wanted = Bucket {
+            variables: Variables::default(),
+            ..self.0.bucket.clone()
+        };
+        self.change(&wanted, true).await
+    }
+
+    /// Makes it a connection of `wanted`, which must be near its own bucket. One round trip, the server's word awaited: the
+    /// client's statement must not run in another schema or under other variables than it was meant for.
+    ///
+    /// # Errors
+    /// As [`Idle::reset`].
+    pub(crate) async fn adapt(self, wanted: &Bucket) -> Result<Self, OpenError> {
+        let wipe = self
+            .0
+            .bucket
+            .variables
+            .statement_to(&wanted.variables)
+            .is_none();
+        self.change(wanted, wipe).await
+    }
+
+    async fn change(self, wanted: &Bucket, wipe: bool) -> Result<Self, OpenError> {
+        if wipe && self.0.has_init_connect {
+            return Err(OpenError::TooOld(
+                "a session that can be wiped: init_connect is set",
+            ));
+        }
+        let current = self.0.bucket.clone();
         let restore = self.0.restore.clone();
         let mut busy = self.start();
-        let mut out = command(Command::ResetConnection, &[]);
-        out.extend_from_slice(&command(Command::Query, &restore));
+        let mut out = BytesMut::new();
+        let mut replies = Vec::with_capacity(4);
+        let mut say = |what: Command, argument: &[u8], reply| {
+            out.extend_from_slice(&command(what, argument));
+            replies.push(reply);
+        };
+        let mut variables = current.variables;
+        if wipe {
+            say(Command::ResetConnection, &[], ReplyShape::OkOrErr);
+            say(Command::Query, &restore, ReplyShape::Query);
+            variables = Variables::default();
+        }
+        if current.schema != wanted.schema
+            && let Some(schema) = &wanted.schema
+        {
+            say(Command::InitDb, schema, ReplyShape::OkOrErr);
+        }
+        if variables != wanted.variables
+            && let Some(sql) = variables.statement_to(&wanted.variables)
+        {
+            say(Command::Query, &sql, ReplyShape::Query);
+        }
         busy.send(&out).await?;
-        let reset = busy.receive_reply(ReplyShape::OkOrErr).await?;
-        require_ok(&reset.outcome)?;
-        drop(reset);
-        let restored = busy.receive_reply(ReplyShape::Query).await?;
-        require_ok(&restored.outcome)?;
-        let status = restored.status;
-        let mut idle = busy.finish(restored.boundary, status, None);
+        let mut last = None;
+        for reply in replies {
+            let completion = busy.receive_reply(reply).await?;
+            if let Outcome::Err {
+                code,
+                sql_state,
+                message,
+            } = completion.outcome
+            {
+                return Err(OpenError::Refused(ErrPacket {
+                    code,
+                    sql_state,
+                    message,
+                }));
+            }
+            last = Some((completion.boundary, completion.status));
+        }
+        let Some((boundary, status)) = last else {
+            return Ok(Self(busy.0));
+        };
+        let mut idle = busy.finish(boundary, status, None);
+        idle.0.bucket = wanted.clone();
         idle.0.reused = false;
         Ok(idle)
     }
@@ -169,6 +261,11 @@ impl Busy {
         self.0.reused
     }
 
+    /// A SET of the client's has been understood.
+    pub(crate) fn set_variables(&mut self, variables: Variables) {
+        self.0.bucket.variables = variables;
+    }
+
     /// The client switched multi-statements on or off for this connection.
     pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
         self.0.bucket.capabilities = capabilities;
@@ -193,6 +290,36 @@ impl Busy {
     pub(crate) async fn run(&mut self, sql: &[u8]) -> io::Result<Completion> {
         self.send(&command(Command::Query, sql)).await?;
         self.receive_reply(ReplyShape::Query).await
+    }
+
+    /// The packet of the only row that a query of our own gives, header included; it has so many columns.
+    async fn one_row(&mut self, sql: &[u8], columns: usize) -> io::Result<BytesMut> {
+        self.send(&command(Command::Query, sql)).await?;
+        let capabilities = self.capabilities();
+        let mut exchange = Exchange::new(ReplyShape::Query, capabilities, capabilities);
+        let mut sink = BytesMut::new();
+        let mut row = BytesMut::new();
+        // the number of columns, the columns, the row, the end
+        for step in 0..=columns + 2 {
+            let packet = self.receive_packet().await?;
+            sink.clear();
+            match exchange
+                .feed(&packet, &mut sink)
+                .map_err(io::Error::other)?
+                .event
+            {
+                Event::NeedMore => {}
+                Event::LocalInfile { .. } => break,
+                Event::Done(completion) => {
+                    require_ok(&completion.outcome)?;
+                    return Ok(row);
+                }
+            }
+            if step == columns + 1 {
+                row = packet;
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
     }
 
     /// Reads one reply that no client sees.

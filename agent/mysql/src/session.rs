@@ -29,6 +29,7 @@ use crate::hold::{After, HoldReason, Ran};
 use crate::pool::{Discard, Lease};
 use crate::route::Why;
 use crate::server::{BUCKET_CAPABILITIES, Bucket};
+use crate::variables::Variables;
 
 /// ER_UNKNOWN_COM_ERROR.
 const UNKNOWN_COMMAND: u16 = 1047;
@@ -51,6 +52,8 @@ pub(crate) struct Session<'a> {
     identity: Identity,
     shared: &'a Shared,
     hold: Option<Held>,
+    /// What the client has set since its login.
+    variables: Variables,
     /// The client wrote something since its login.
     wrote: bool,
     last: Last,
@@ -100,6 +103,7 @@ impl<'a> Session<'a> {
             identity,
             shared,
             hold: None,
+            variables: Variables::default(),
             wrote: false,
             last: Last::default(),
         }
@@ -275,10 +279,7 @@ impl<'a> Session<'a> {
             return self.on_primary(request, Command::SetOption).await;
         }
         self.shared.metrics.local.inc();
-        let sent = self
-            .client
-            .send_eof(Status::SERVER_STATUS_AUTOCOMMIT, request.reply_seq)
-            .await;
+        let sent = self.client.send_eof(self.status(), request.reply_seq).await;
         if sent.is_ok() {
             Flow::Continue
         } else {
@@ -320,6 +321,7 @@ impl<'a> Session<'a> {
         if let Some(held) = self.take_hold() {
             held.lease.reset_and_release().await;
         }
+        self.variables = Variables::default();
         self.wrote = false;
         self.last = Last::default();
     }
@@ -378,6 +380,22 @@ impl<'a> Session<'a> {
             capabilities: self.identity.capabilities.intersection(BUCKET_CAPABILITIES),
             collation: self.identity.collation,
             schema: self.identity.schema.clone(),
+            variables: self.variables.clone(),
+        }
+    }
+
+    /// The status flags of the session outside a transaction.
+    fn status(&self) -> Status {
+        if self.variables.sql_mode_has("NO_BACKSLASH_ESCAPES") {
+            self.identity
+                .status
+                .union(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+        } else if self.variables.sets_sql_mode() {
+            self.identity
+                .status
+                .without(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+        } else {
+            self.identity.status
         }
     }
 
@@ -399,11 +417,7 @@ impl<'a> Session<'a> {
         self.shared.metrics.local.inc();
         let sent = self
             .client
-            .send_ok(
-                self.identity.capabilities,
-                Status::SERVER_STATUS_AUTOCOMMIT,
-                seq,
-            )
+            .send_ok(self.identity.capabilities, self.status(), seq)
             .await;
         if sent.is_ok() {
             Flow::Continue

@@ -143,6 +143,7 @@ impl Greeter {
             capabilities,
             collation: response.charset,
             schema: response.database,
+            status: self.fresh_status(),
             nonce,
         })
     }
@@ -227,12 +228,19 @@ impl Greeter {
             .encode(&mut out, seq);
         }
         OkPacket {
-            status: Status::SERVER_STATUS_AUTOCOMMIT,
+            status: self.fresh_status(),
             ..OkPacket::default()
         }
         .encode(capabilities, &mut out, seq);
         client.send(&mut out).await?;
         Ok(())
+    }
+
+    fn fresh_status(&self) -> Status {
+        let facts = self.facts.load();
+        facts
+            .as_ref()
+            .map_or(Status::SERVER_STATUS_AUTOCOMMIT, |facts| facts.status)
     }
 
     fn greeting(&self, connection_id: u32, nonce: [u8; 20]) -> Greeting {
@@ -247,7 +255,7 @@ impl Greeter {
             charset: facts
                 .as_ref()
                 .map_or(COLLATION_UNKNOWN, |facts| facts.collation),
-            status: Status::SERVER_STATUS_AUTOCOMMIT,
+            status: self.fresh_status(),
             auth_plugin: AuthPlugin::CachingSha2Password,
         }
     }

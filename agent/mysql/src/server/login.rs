@@ -11,7 +11,6 @@ use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::net::{DialOptions, HostPort, dial};
 use lamplighter_core::tls::TlsClient;
 use lamplighter_wire::mysql::auth::{self, AuthPlugin};
-use lamplighter_wire::mysql::exchange::{Event, Exchange, ReplyShape};
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::handshake::{
     AUTH_MORE_DATA, AUTH_SWITCH, AuthSwitchRequest, Greeting, HandshakeResponse, SslRequest,
@@ -21,6 +20,7 @@ use lamplighter_wire::mysql::response::ErrPacket;
 
 use super::{BUCKET_CAPABILITIES, Bucket, Busy, Idle, Link, READ_SIZE, Stream, require_ok};
 use crate::error::OpenError;
+use crate::variables::Variables;
 
 /// How to log in to one server.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Account {
 pub(crate) struct ServerFacts {
     pub(crate) version: String,
     pub(crate) collation: u8,
+    /// The flags of a fresh session: NO_BACKSLASH_ESCAPES decides how clients escape.
+    pub(crate) status: Status,
 }
 
 /// What every server connection has, whatever the client asked for.
@@ -67,10 +69,14 @@ const LOGIN_STEPS_MAX: usize = 8;
 
 /// MariaDB knows no transaction tracker.
 const TRACK: &[u8] =
-    b"SET SESSION session_track_state_change = ON, SESSION session_track_schema = ON";
+    b"SET SESSION session_track_state_change = ON, SESSION session_track_schema = ON, SESSION session_track_system_variables = '*'";
 const TRACK_TRANSACTIONS: &[u8] = b", SESSION session_track_transaction_info = 'CHARACTERISTICS'";
 
-pub(super) async fn login(account: &Account, bucket: Bucket) -> Result<Idle, OpenError> {
+pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, OpenError> {
+    let bucket = Bucket {
+        variables: Variables::default(),
+        ..wanted.clone()
+    };
     let options = DialOptions {
         connect_timeout: account.connect_timeout,
         ..DialOptions::default()
@@ -106,21 +112,33 @@ pub(super) async fn login(account: &Account, bucket: Bucket) -> Result<Idle, Ope
         &mut seq,
     )
     .await?;
-    account.facts.store(Some(Arc::new(ServerFacts {
-        version: greeting.server_version.clone(),
-        collation: greeting.charset,
-    })));
+
     let link = Link {
         stream,
         capabilities,
         bucket,
         status: Status::SERVER_STATUS_AUTOCOMMIT,
         restore: Bytes::new(),
+        has_init_connect: false,
         opened: Instant::now(),
         reused: false,
     };
-    Ok(set_up(Idle(Box::new(link)), &greeting.server_version).await?)
+    let idle = set_up(Idle(Box::new(link)), &greeting.server_version).await?;
+    account.facts.store(Some(Arc::new(ServerFacts {
+        version: greeting.server_version,
+        collation: greeting.charset,
+        status: idle.status().intersection(FRESH),
+    })));
+    if wanted.variables.is_empty() {
+        Ok(idle)
+    } else {
+        idle.adapt(&wanted).await
+    }
 }
+
+/// The status flags of a session in which nothing has happened.
+const FRESH: Status =
+    Status::SERVER_STATUS_AUTOCOMMIT.union(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES);
 
 /// Switches session tracking on and learns how to do it again after a reset.
 async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
@@ -129,7 +147,7 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
         track.extend_from_slice(TRACK_TRANSACTIONS);
     }
     let mut busy = idle.start();
-    let names = charset_names(&mut busy).await?;
+    let (names, has_init_connect) = baseline(&mut busy).await?;
     let completion = busy.run(&track).await?;
     require_ok(&completion.outcome)?;
     // COM_RESET_CONNECTION goes back to the server's default character set, not to the login's
@@ -137,47 +155,21 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
     let status = completion.status;
     let mut idle = busy.finish(completion.boundary, status, None);
     idle.0.restore = track.into();
+    idle.0.has_init_connect = has_init_connect;
     idle.0.reused = false;
     Ok(idle)
 }
 
-/// The assignments that give the character set of this login, read from the server itself.
-async fn charset_names(busy: &mut Busy) -> io::Result<Vec<u8>> {
+/// The assignments that give the character set of this login, and whether `init_connect` is set: read from the server itself.
+async fn baseline(busy: &mut Busy) -> io::Result<(Vec<u8>, bool)> {
     const VARIABLES: [&str; 3] = [
         "character_set_client",
         "character_set_results",
         "collation_connection",
     ];
     let list: Vec<String> = VARIABLES.iter().map(|name| format!("@@{name}")).collect();
-    busy.send(&super::command(
-        lamplighter_wire::mysql::command::Command::Query,
-        format!("SELECT {}", list.join(", ")).as_bytes(),
-    ))
-    .await?;
-    let capabilities = busy.capabilities();
-    let mut exchange = Exchange::new(ReplyShape::Query, capabilities, capabilities);
-    let mut sink = BytesMut::new();
-    let mut row = BytesMut::new();
-    // column count, three columns, the row, the end
-    for step in 0.. {
-        let packet = busy.receive_packet().await?;
-        if step == 4 {
-            row = packet.clone();
-        }
-        sink.clear();
-        match exchange
-            .feed(&packet, &mut sink)
-            .map_err(io::Error::other)?
-            .event
-        {
-            Event::NeedMore => {}
-            Event::LocalInfile { .. } => return Err(io::ErrorKind::InvalidData.into()),
-            Event::Done(completion) => {
-                require_ok(&completion.outcome)?;
-                break;
-            }
-        }
-    }
+    let sql = format!("SELECT {}, @@init_connect", list.join(", "));
+    let row = busy.one_row(sql.as_bytes(), VARIABLES.len() + 1).await?;
     let mut reader = packet::Reader::new(row.get(HEADER_LEN..).unwrap_or_default());
     let mut assignments = Vec::new();
     for name in VARIABLES {
@@ -185,7 +177,8 @@ async fn charset_names(busy: &mut Busy) -> io::Result<Vec<u8>> {
         assignments.extend_from_slice(format!(", SESSION {name} = ").as_bytes());
         assignments.extend_from_slice(value);
     }
-    Ok(assignments)
+    let init_connect = reader.lenenc_bytes().map_err(io::Error::other)?;
+    Ok((assignments, !init_connect.is_empty()))
 }
 
 fn require(greeting: &Greeting) -> Result<(), OpenError> {

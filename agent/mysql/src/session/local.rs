@@ -1,7 +1,6 @@
 //! Answers that need no server, because the session itself holds the value.
 
 use bytes::{Bytes, BytesMut};
-use lamplighter_wire::mysql::flags::Status;
 use lamplighter_wire::mysql::resultset::{ColumnType, TextResultSet};
 use lamplighter_wire::sql::{ExactSpelling, SessionValue};
 
@@ -25,7 +24,7 @@ impl Session<'_> {
         let mut seq = seq;
         result.encode(
             self.identity.capabilities,
-            Status::SERVER_STATUS_AUTOCOMMIT,
+            self.status(),
             &mut out,
             &mut seq,
         );

@@ -4,6 +4,8 @@
 use bytes::{Bytes, BytesMut};
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, Outcome, ReplyShape};
+use lamplighter_wire::mysql::request::payload_prefix;
+use lamplighter_wire::sql::Kind;
 
 use super::{Flow, Held, Last, Session};
 use crate::client::{Client, Request, RequestError};
@@ -11,6 +13,8 @@ use crate::error::StatementError;
 use crate::hold::{After, HoldReason, Ran, after};
 use crate::pool::{BusyLease, Lease};
 use crate::route::Why;
+use crate::server::Bucket;
+use crate::variables::{Effect, effect_of};
 
 /// One command to be run.
 pub(super) struct Job<'a> {
@@ -78,7 +82,8 @@ impl Session<'_> {
                 .routed
                 .with_label_values(&[why.target_label(), why.label()])
                 .inc();
-            match self.run_leased(lease, &mut job).await {
+            let is_pinned = held.is_some_and(|(_, pinned)| pinned);
+            match self.run_leased(lease, &mut job, is_pinned).await {
                 Ok((lease, report)) => return self.conclude(lease, held, &report),
                 Err(Lost { again: true, .. }) if job.may_retry && held.is_none() => {
                     // the next connection is another one; a read that fails twice is told
@@ -130,7 +135,7 @@ impl Session<'_> {
                     .await;
             }
         };
-        match self.run_leased(lease, &mut job).await {
+        match self.run_leased(lease, &mut job, false).await {
             Ok((lease, report)) => self.conclude(lease, None, &report),
             Err(lost) => self.fail(lost, &job, None).await,
         }
@@ -168,6 +173,7 @@ impl Session<'_> {
         &mut self,
         lease: Lease,
         job: &mut Job<'_>,
+        pinned: bool,
     ) -> Result<(Lease, Report), Lost> {
         let mut busy = lease.start();
         let server = busy.connection.capabilities();
@@ -175,18 +181,34 @@ impl Session<'_> {
             .with_status(busy.connection.status());
         match relay(&mut self.client, &mut busy, &mut exchange, job).await {
             Ok(completion) => {
+                let effect = self.understood(job, &completion, pinned);
+                let ran = if effect.is_some() {
+                    Ran::UnderstoodSet
+                } else {
+                    job.ran
+                };
+                if let Some(effect) = effect {
+                    self.variables = self.variables.with(&effect);
+                }
                 let report = Report {
-                    after: after(job.ran, &completion),
+                    after: after(ran, &completion),
                     last: Last::of(&completion),
                     schema: completion.track.schema.clone(),
                 };
-                let capabilities = self.bucket().capabilities;
+                let Bucket {
+                    capabilities,
+                    variables,
+                    ..
+                } = self.bucket();
                 let schema = report.schema.clone();
                 let Completion {
                     boundary, status, ..
                 } = completion;
                 let lease = busy.finish(|mut connection| {
                     connection.set_capabilities(capabilities);
+                    if !pinned {
+                        connection.set_variables(variables);
+                    }
                     connection.finish(boundary, status, schema)
                 });
                 Ok((lease, report))
@@ -207,6 +229,24 @@ impl Session<'_> {
                 })
             }
         }
+    }
+
+    /// The effect of a SET that can be set again on any connection.
+    fn understood(&self, job: &Job<'_>, completion: &Completion, pinned: bool) -> Option<Effect> {
+        let Ran::Statement(statement) = job.ran else {
+            return None;
+        };
+        let is_set = matches!(statement.kind, Kind::SetNames | Kind::SetVariables);
+        let is_clean =
+            matches!(completion.outcome, Outcome::Ok { .. }) && completion.warnings_last == 0;
+        if !is_set || !is_clean || pinned || completion.results != 1 {
+            return None;
+        }
+        let body = payload_prefix(&job.request.packets, self.shared.statement_size_max);
+        let text = body.get(1..)?;
+        let effect = effect_of(text, &completion.track)?;
+        self.shared.learned.put(text, &effect);
+        Some(effect)
     }
 
     fn conclude(

@@ -9,14 +9,14 @@ use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
 
-use super::{Flow, NOT_SUPPORTED, Session, relay};
+use super::{Flow, Last, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
 use crate::hold::{HoldReason, Ran, asks_about_the_last, leaves_state};
 use crate::route::{Target, Why, route};
 
 impl Session<'_> {
     pub(super) async fn query(&mut self, request: Request) -> Flow {
-        if request.rest.is_some() {
+        if request.rest.is_some() || self.hides_text() {
             self.wrote = true;
             self.leave_replica();
             let job = relay::Job {
@@ -55,6 +55,10 @@ impl Session<'_> {
             if is_question && let Some(refusal) = self.cannot_know(&statement) {
                 return self.answer_error(&refusal, request.reply_seq).await;
             }
+        }
+        let is_set = matches!(statement.kind, Kind::SetNames | Kind::SetVariables);
+        if is_set && let Some(flow) = self.set_locally(&text, request.reply_seq).await {
+            return flow;
         }
         drop(text);
         self.wrote |= writes(&statement);
@@ -130,16 +134,51 @@ impl Session<'_> {
         ))
     }
 
+    /// In these character sets the second byte of a character may look like a quote or a backslash, so the text cannot be read
+    /// ("Character Sets and Collations That MySQL Supports": big5, sjis, gbk, cp932, gb18030).
+    fn hides_text(&self) -> bool {
+        matches!(
+            self.identity.collation,
+            1 | 84 | 13 | 88 | 28 | 87 | 95 | 96 | 248..=250
+        )
+    }
+
     fn lex_mode(&self) -> LexMode {
-        let escapes = self.hold.as_ref().is_some_and(|held| {
-            held.lease
-                .status()
-                .contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
-        });
+        let status = self
+            .hold
+            .as_ref()
+            .map_or_else(|| self.status(), |held| held.lease.status());
         LexMode {
-            ansi_quotes: false,
-            no_backslash_escapes: escapes,
+            ansi_quotes: self.variables.sql_mode_has("ANSI_QUOTES"),
+            no_backslash_escapes: status.contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES),
         }
+    }
+
+    /// A SET whose effect the server has told before: taken over here, and set on a connection when one is needed.
+    async fn set_locally(&mut self, text: &[u8], seq: u8) -> Option<Flow> {
+        let effect = self.shared.learned.get(text)?;
+        let variables = self.variables.with(&effect);
+        // what cannot be moved must hear it itself, unless it changes nothing
+        let must_hear = self.hold.as_ref().is_some_and(|held| {
+            held.pinned || (held.reason != HoldReason::Diagnostics && variables != self.variables)
+        });
+        if must_hear {
+            return None;
+        }
+        if self
+            .hold
+            .as_ref()
+            .is_some_and(|held| held.reason == HoldReason::Diagnostics)
+        {
+            self.forget_diagnostics();
+        }
+        self.variables = variables;
+        self.last = Last {
+            row_count: 0,
+            ..Last::default()
+        };
+        self.shared.metrics.sets_local.inc();
+        Some(self.answer_ok(seq).await)
     }
 }
 

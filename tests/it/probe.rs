@@ -155,11 +155,14 @@ fn a_taken_probe_port_ends_the_start_and_names_the_holder() {
     );
 }
 
+/// Something done to the web server.
+type Act = fn(&Apache);
+
 #[test]
 fn a_web_server_that_dies_hangs_or_loses_php_costs_the_traffic_only() {
     let web = web();
     let probed = Probed::serving(Some(&web), "");
-    let trouble: [(&str, fn(&Apache), fn(&Apache)); 4] = [
+    let trouble: [(&str, Act, Act); 4] = [
         ("apache dead", Apache::stop, Apache::start),
         ("apache hanging", Apache::hang, Apache::thaw),
         ("php dead", Apache::stop_fpm, Apache::start_fpm),

@@ -12,6 +12,7 @@ mod cache;
 mod cli;
 mod config;
 mod endpoint;
+mod files;
 mod fixtures;
 mod login;
 mod lost;

@@ -7,6 +7,7 @@ mod transport;
 
 use std::num::NonZero;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +27,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::secret::{self, Secret};
 use lamplighter_core::tls::{TlsClient, TlsError};
-use std::path::PathBuf;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::credential::{Credential, Signable};
 use super::{BlobStore, Body, ETag, Listed, Md5, Page, RemoteFile, StoreError};
@@ -116,8 +118,7 @@ impl BlobStore for AzureStore {
             .list_blobs(Some(options))
             .map_err(in_container)?
             .into_pages();
-        let page = pages
-            .try_next()
+        let page = quietly(pages.try_next())
             .await
             .map_err(in_container)?
             .ok_or_else(|| StoreError::Protocol("a list without a page".to_owned()))?;
@@ -154,10 +155,8 @@ impl BlobStore for AzureStore {
             range: Some(range.into()),
             ..BlobClientDownloadOptions::default()
         };
-        let answer = self
-            .container
-            .blob_client(name)
-            .download(Some(options))
+        let blob = self.container.blob_client(name);
+        let answer = quietly(blob.download(Some(options)))
             .await
             .map_err(in_blob)?;
         let headers = &answer.headers;
@@ -173,12 +172,8 @@ impl BlobStore for AzureStore {
     }
 
     async fn head(&self, name: &str) -> Result<RemoteFile, StoreError> {
-        let answer = self
-            .container
-            .blob_client(name)
-            .get_properties(None)
-            .await
-            .map_err(in_blob)?;
+        let blob = self.container.blob_client(name);
+        let answer = quietly(blob.get_properties(None)).await.map_err(in_blob)?;
         let headers = answer.headers();
         let etag = header(headers, "etag").map(ETag::new);
         let size = header(headers, "content-length").and_then(|length| length.parse().ok());
@@ -198,6 +193,12 @@ impl BlobStore for AzureStore {
     async fn refresh_credential(&self) -> Result<Option<SystemTime>, StoreError> {
         self.signer.refresh().await
     }
+}
+
+/// Without the crate's own log lines: at the level "info" it writes one for every failed attempt, and what failed is logged by
+/// whoever gave up.
+async fn quietly<T>(request: impl Future<Output = T>) -> T {
+    request.with_subscriber(NoSubscriber::default()).await
 }
 
 fn listed(item: BlobItem, prefix: &str) -> Result<Listed, StoreError> {

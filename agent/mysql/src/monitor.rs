@@ -211,9 +211,10 @@ pub(crate) async fn watch(
                 reason,
                 "server"
             );
-            // behind the same name there may be another server now, with other rules for SET
-            shared.learned.forget();
-            last = Some(verdict);
+            if last.replace(verdict).is_some() {
+                // behind the same name there may be another server now, with other rules for SET
+                shared.learned.forget();
+            }
         }
     }
 }

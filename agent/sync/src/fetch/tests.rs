@@ -194,6 +194,14 @@ async fn two_versions_are_never_mixed() {
     for faults in [
         vec![Fault::Replace(new.clone())],
         vec![Fault::Cut(1500), Fault::Replace(new.clone())],
+        vec![Fault::Sloppy(new.clone())],
+        vec![Fault::Cut(1500), Fault::Sloppy(new.clone())],
+        // of the same length, so that only the version tells
+        vec![
+            Fault::Cut(1500),
+            Fault::Sloppy(content(3000, 9)),
+            Fault::Sloppy(new.clone()),
+        ],
     ] {
         bench.rig.fake.put("f", content(3000, 1));
         let record = bench.fetch("f", faults).await.unwrap();
@@ -203,7 +211,7 @@ async fn two_versions_are_never_mixed() {
         };
         assert_eq!(file.etag, remote(&bench.rig, "f").await.etag);
     }
-    assert!((bench.rig.metric("restarted_total{job=\"site\"}") - 2.0).abs() < 0.1);
+    assert!((bench.rig.metric("restarted_total{job=\"site\"}") - 6.0).abs() < 0.1);
 }
 
 #[tokio::test(start_paused = true)]

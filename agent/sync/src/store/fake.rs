@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Damage,
     /// The blob is replaced just before the request is answered.
     Replace(Vec<u8>),
+    /// The same, and the new version is served though another one was asked for, as a cache on the way might.
+    Sloppy(Vec<u8>),
     /// The blob is deleted just before the request is answered.
     Delete,
     /// A list answers a page that is cut in half, and the request after it fails.
@@ -260,12 +262,14 @@ impl BlobStore for Fake {
             Some(Fault::Error(error)) => return Err(error()),
             Some(Fault::Throttle(after)) => return Err(throttled(*after)),
             Some(Fault::Silence) => std::future::pending().await,
-            Some(Fault::Replace(content)) => self.put(name, content.clone()),
+            Some(Fault::Replace(content) | Fault::Sloppy(content)) => {
+                self.put(name, content.clone())
+            }
             Some(Fault::Delete) => self.delete(name),
             _ => {}
         }
         let blob = self.blob(name)?;
-        if blob.etag != *if_match {
+        if blob.etag != *if_match && !matches!(fault, Some(Fault::Sloppy(_))) {
             return Err(StoreError::Changed);
         }
         let total = blob.content.len();

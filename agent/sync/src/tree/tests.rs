@@ -169,11 +169,12 @@ fn a_link_on_the_way_is_never_followed() {
     let place = place();
     let outside = place.outside();
     std::fs::write(outside.join("f"), b"theirs").unwrap();
+    std::fs::create_dir(outside.join("below")).unwrap();
     symlink(&outside, place.path("up")).unwrap();
     symlink(".", place.path("loop")).unwrap();
     std::fs::create_dir(place.path("real")).unwrap();
     symlink("real", place.path("inner")).unwrap();
-    for way in ["up", "loop", "inner"] {
+    for way in ["up", "up/below", "loop", "inner"] {
         let name = format!("{way}/f");
         assert_eq!(place.observe(&name), Observed::Barred, "{way}");
         in_the_way(place.root.make_directories(&format!("{way}/sub")));
@@ -184,7 +185,8 @@ fn a_link_on_the_way_is_never_followed() {
         assert!(place.root.delete_directory(&format!("{way}/sub/")).unwrap());
     }
     assert_eq!(std::fs::read(outside.join("f")).unwrap(), b"theirs");
-    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(outside.join("below")).unwrap().count(), 0);
     assert_eq!(place.in_staging(), 0);
 }
 
@@ -218,14 +220,16 @@ fn a_link_in_place_of_a_file_is_replaced_not_written_through() {
 fn kernels_without_openat2_get_the_same_answers() {
     let place = place();
     let outside = place.outside();
+    std::fs::create_dir(outside.join("below")).unwrap();
     symlink(&outside, place.path("up")).unwrap();
     place.root.no_openat2.store(true, Ordering::Relaxed);
     place.write("a/b/f", b"x").unwrap();
     assert!(matches!(place.observe("a/b/f"), Observed::File { .. }));
     assert_eq!(place.observe("up/f"), Observed::Barred);
+    assert_eq!(place.observe("up/below/f"), Observed::Barred);
     in_the_way(place.root.make_directories("up/sub"));
     in_the_way(place.root.stage(0).unwrap().commit(&place.root, "up/f"));
-    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The client against scripted HTTP answers: what is sent, what each answer means, and that no secret shows.
 
+mod tls;
+
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Mutex;

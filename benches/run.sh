@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# run.sh [quick|full] [--print] [--keep]: the MySQL endpoint beside direct connections and MySQL Router, in one run on one machine.
+#   full     (default) about four minutes; rewrites the tables in README.md, unless --print
+#   quick    small numbers, under a minute, to see that everything works; only prints
+#   --print  leaves README.md alone
+#   --keep   leaves the servers running and the folder there at the end, until Enter or Ctrl-C
+# Installs what is missing, builds the agent in release mode and starts one MySQL 9 server, MySQL Router and the agent in a folder below
+# /tmp, on free loopback ports and unix sockets. All of it ends with this script, however that ends. Environment:
+#   LAMPLIGHTER_BIN    the agent to measure, instead of building one
+#   LAMPLIGHTER_CACHE  where downloads are kept (default ~/.cache/lamplighter);  CARGO_TARGET_DIR is honoured
+set -euo pipefail
+umask 077
+export LC_ALL=C.UTF-8
+BENCHES=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPO=$(cd "$BENCHES/.." && pwd)
+CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
+# shellcheck source=benches/servers.sh
+. "$BENCHES/servers.sh"
+
+MODE=full PRINT='' KEEP=''
+for word in "$@"; do
+  case $word in
+    quick | full) MODE=$word ;;
+    --print) PRINT=yes ;;
+    --keep) KEEP=yes ;;
+    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    *) echo "run.sh: unknown word '$word'; see run.sh --help" >&2; exit 64 ;;
+  esac
+done
+case $MODE in
+  full) CONNECTS=1000 SELECTS=6000 SYSBENCH_ROUNDS=3 SYSBENCH_SECONDS=6 IDLE=1000,5000 STARTS=15 COUNTED=200 ;;
+  quick) CONNECTS=100 SELECTS=500 SYSBENCH_ROUNDS=1 SYSBENCH_SECONDS=2 IDLE=1000 STARTS=3 COUNTED=20 PRINT=yes ;;
+esac
+
+say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
+# fail MESSAGE [LOGFILE]: the message, the end of the log that explains it, and out
+fail() {
+  printf '\nmake bench: %s\n' "$1" >&2
+  [ ! -s "${2:-}" ] || { printf -- '--- the end of %s\n' "$(basename "$2")" >&2; tail -n 15 "$2" >&2; }
+  exit 1
+}
+
+# --- what is measured ---------------------------------------------------------------------------------------------------------
+# measure NAME ARGUMENT...: one run of measure.php, its result in $WORK/results/NAME.json
+measure() {
+  local name=$1
+  shift
+  BENCH_CA=$WORK/tls/ca.pem timeout 600 php -d memory_limit=-1 "$BENCHES/measure.php" "$@" endpoints="$WORK/endpoints" >"$WORK/results/$name.json" 2>"$WORK/log/$name.log" {KEEPER}>&- ||
+    fail "the measurement '$name' failed" "$WORK/log/$name.log"
+}
+# starts NAME CONFIGURATION: how long from exec to READY=1, several times; then how much memory it has, left alone for three seconds
+starts() {
+  local name=$1 configuration=$2 turn began ready took=() command
+  mapfile -t command < <("${name%-*}_command" "$configuration")
+  rm -f "$WORK/notify"
+  coproc NOTIFY {
+    exec {KEEPER}>&-
+    exec php "$BENCHES/notify.php" "$WORK/notify"
+  }
+  # shellcheck disable=SC2153  # coproc sets it
+  local listener=$NOTIFY_PID told=${NOTIFY[0]} held=${NOTIFY[1]}
+  read -r -t 20 ready <&"$told" || fail "notify.php did not start"
+  for ((turn = 1; turn <= STARTS; turn++)); do
+    began=${EPOCHREALTIME/./}
+    NOTIFY_SOCKET=$WORK/notify start "start-$name" "${command[@]}"
+    read -r -t 20 ready <&"$told" || fail "$name was not ready within 20 s" "$WORK/log/start-$name.log"
+    took+=($((ready - began)))
+    if [ "$turn" = "$STARTS" ]; then
+      sleep 3 # not a wait for something: it is to be seen at rest
+      memory "start-$name" >"$WORK/results/rest-$name"
+    fi
+    stop "start-$name"
+  done
+  exec {held}>&-
+  wait "$listener" || true
+  printf '%s\n' "${took[@]}" >"$WORK/results/ready-$name"
+}
+# memory NAME: resident KiB, and how many of them are not pages of a file
+memory() { awk '/^VmRSS:/ { rss = $2 } /^RssAnon:/ { anon = $2 } END { print rss, anon }' "/proc/$(pid_of "$1")/status"; }
+
+# sysbench: rounds, each of which visits every endpoint
+busy() {
+  local round key host port socket tls rest queries out=$WORK/results/busy
+  sysbench_conf prepare 127.0.0.1 "$MYSQL_PORT" '' 0
+  run_sysbench prepare oltp_read_only prepare >"$WORK/log/sysbench-prepare.log" 2>&1 ||
+    fail "sysbench could not make its tables" "$WORK/log/sysbench-prepare.log"
+  for ((round = 1; round <= SYSBENCH_ROUNDS; round++)); do
+    while IFS='|' read -r key rest host port socket tls rest; do
+      sysbench_conf "$key" "$host" "$port" "$socket" "$tls"
+      if run_sysbench "$key" oltp_point_select run >"$WORK/log/sysbench-$key.log" 2>&1; then
+        queries=$(awk '/ queries: / { gsub(/[(]/, "", $3); print $3 }' "$WORK/log/sysbench-$key.log")
+        printf '%s %s %s\n' "$key" "$queries" "$(awk '/95th percentile:/ { print $3 }' "$WORK/log/sysbench-$key.log")" >>"$out"
+      else
+        printf '%s failed %s\n' "$key" "$(grep -m 1 -i -e fatal -e error "$WORK/log/sysbench-$key.log" | tr -d '|')" >>"$out"
+      fi
+    done < <(grep -E '^(tls|tcp|router-pass|router-share|endpoint)\|' "$WORK/endpoints")
+    say "  round $round of $SYSBENCH_ROUNDS: $(tail -n 5 "$out" | awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, ($2 + 0 ? int($2) : $2) }') queries/s"
+  done
+}
+# sysbench_conf NAME HOST PORT SOCKET TLS: a file, so that the password is in no command line. Everywhere with the same account and
+# password, the endpoint included.
+sysbench_conf() {
+  {
+    printf 'db-driver=mysql\nmysql-db=sbtest\nmysql-user=app\nmysql-password=%s\n' "$APP_PASSWORD"
+    if [ -n "$4" ]; then printf 'mysql-host=localhost\nmysql-socket=%s\n' "$4"; else printf 'mysql-host=%s\nmysql-port=%s\n' "$2" "$3"; fi
+    [ "$5" = 0 ] || printf 'mysql-ssl=on\n'
+    printf 'tables=4\ntable-size=10000\nthreads=%s\ntime=%s\ndb-ps-mode=disable\n' "$SYSBENCH_THREADS" "$SYSBENCH_SECONDS"
+  } >"$WORK/sysbench-$1.conf"
+}
+# run_sysbench NAME WORKLOAD VERB: in the folder where sysbench looks for cacert.pem and its client certificate
+run_sysbench() { (cd "$WORK/tls" && exec timeout 120 sysbench --config-file="$WORK/sysbench-$1.conf" "$2" "$3") {KEEPER}>&-; }
+SYSBENCH_THREADS=64
+
+# What reaches the server beside the statements themselves: the log of one endpoint after the other, on warm pools. Not of the
+# monitor, which has an account of its own.
+commands() {
+  local key mode
+  for mode in request owners; do
+    for key in tls router-share endpoint; do
+      # the first run warms the pool, the second one is counted
+      measure "warm-$mode-$key" "$mode" n=5 only="$key"
+      sql -e 'TRUNCATE mysql.general_log; SET GLOBAL general_log = ON'
+      measure "counted-$mode-$key" "$mode" n="$COUNTED" only="$key"
+      # the last one of the commands may still be on its way
+      sql -e 'DO SLEEP(0.3); SET GLOBAL general_log = OFF'
+      sql -BN -e "SELECT COUNT(*), COUNT(DISTINCT thread_id), command_type, CASE WHEN argument LIKE 'SELECT v FROM kv%' THEN 'the statement'
+          WHEN command_type = 'Query' THEN LEFT(REGEXP_REPLACE(CONVERT(argument USING utf8mb4), '[[:space:]]+', ' '), 40) ELSE '' END AS what
+        FROM mysql.general_log WHERE user_host LIKE '%[app]%' GROUP BY 3, 4 ORDER BY 1 DESC" >"$WORK/results/log-$mode-$key"
+    done
+  done
+}
+
+# --- install, build, start ----------------------------------------------------------------------------------------------------
+"$REPO/tests/support/install.sh" mysql php bench
+build_agent
+open_work
+say "starting MySQL, MySQL Router and the agent in $WORK"
+make_certificates
+start_mysql
+for kind in pass pool share; do start_router "$kind"; done
+start_agent
+write_endpoints
+cut -d '|' -f 1,2 "$WORK/endpoints" >"$WORK/results/names"
+{
+  printf 'mode=%s\nconnects=%s\nselects=%s\nthreads=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
+    "$MODE" "$CONNECTS" "$SELECTS" "$SYSBENCH_THREADS" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
+  printf 'date=%s\ncores=%s\nload=%s\n' "$(date --utc +%F)" "$(nproc)" "$(cut -d ' ' -f 1 /proc/loadavg)"
+  printf 'cpu=%s\nkernel=%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r | cut -d - -f 1)"
+  printf 'agent=%s\nmysql=%s\nrouter=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
+    "$(cat "$CACHE/mysql9/complete")" "$("$CACHE/mysql9/bin/mysqlrouter" --version | grep -oE 'Ver [0-9.]+' | cut -c 5-)" \
+    "$(php -r 'echo PHP_VERSION;')" "$(sysbench --version | cut -d ' ' -f 2)"
+} >"$WORK/results/about"
+
+# --- measure ------------------------------------------------------------------------------------------------------------------
+say "connect, log in, one point SELECT, quit: $CONNECTS times each, all endpoints in turn"
+measure connect request n="$CONNECTS"
+say "point SELECT on a held connection: $SELECTS times each, all endpoints in turn"
+measure held held n="$SELECTS"
+say "the same with two clients taking turns"
+measure owners owners n="$SELECTS"
+say "what reaches the server, by its general log: $COUNTED statements each"
+commands
+say "$SYSBENCH_THREADS busy clients: sysbench, $SYSBENCH_ROUNDS x $SYSBENCH_SECONDS s each"
+busy
+# new processes: the work so far has left its mark on the old ones
+stop agent
+for kind in pass pool share; do stop "router-$kind"; done
+say "memory with idle clients ($IDLE): the endpoint"
+start_agent
+measure idle-endpoint idle pid="$(pid_of agent)" counts="$IDLE" only=endpoint,unix
+stop agent
+say "memory with idle clients ($IDLE): MySQL Router"
+start_router share
+measure idle-router-share idle pid="$(pid_of router-share)" counts="$IDLE" only=router-share,unix
+stop router-share
+say "start to READY=1 and memory at rest: $STARTS starts each"
+agent_configuration second >"$WORK/health-only.toml"
+starts agent-health "$WORK/health-only.toml"
+{ agent_configuration second && mysql_table "$WORK/run/second-mysql.sock"; } >"$WORK/with-mysql.toml"
+starts agent-mysql "$WORK/with-mysql.toml"
+starts router-share "$WORK/router-share.conf"
+
+# --- tell ---------------------------------------------------------------------------------------------------------------------
+php "$BENCHES/report.php" "$WORK/results" >"$WORK/report.md" {KEEPER}>&- || fail "the report could not be made"
+echo
+cat "$WORK/report.md"
+! grep -q '^Failed: ' "$WORK/report.md" || fail "not everything could be measured; README.md is left as it was"
+if [ -n "$PRINT" ]; then
+  say "done; README.md is left as it was"
+else
+  php "$BENCHES/report.php" --into "$BENCHES/README.md" "$WORK/report.md" {KEEPER}>&-
+  say "done; the tables are in benches/README.md"
+fi
+if [ -n "$KEEP" ]; then
+  echo "Kept in $WORK until Enter or Ctrl-C:"
+  cut -d '|' -f 1,3-6 "$WORK/endpoints" | sed 's/^/  /'
+  read -r || true
+fi

@@ -114,6 +114,7 @@ $held = array_map(
     static fn (array $row): string => number((float) $row['value'][1]) . ' × ' . str_replace('_', ' ', $row['metric']['reason']),
     prometheus('sort_desc(lamplighter_mysql_holds_total > 0)'),
 );
+$say('', sprintf('%s statements needed no server: the SET NAMES of PHP\'s set_charset() changes nothing, so the agent answers it', measured('lamplighter_mysql_local_answers_total')));
 $say('', 'a client kept its server connection only while it had to: ' . implode(', ', $held));
 $say('4 replication', sprintf('both replicas executed every order (same GTID set as the primary); lag seen by the agent: %s s', measured('max(lamplighter_mysql_replica_lag_seconds)', 1)));
 $say(
@@ -123,7 +124,7 @@ $say(
 );
 $say(
     '6 operators',
-    sprintf('Prometheus: target up = %s, %s series of the agent, %s scrapes, the last took %s ms', measured('up{job="lamplighter"}'), measured('count({job="lamplighter"})'), measured('count_over_time(up{job="lamplighter"}[10m])'), measured('1000 * scrape_duration_seconds{job="lamplighter"}', 1)),
+    sprintf('Prometheus: target up = %s, %s series of the agent, %s good scrapes, the last took %s ms', measured('up{job="lamplighter"}'), measured('count({job="lamplighter"})'), measured('sum_over_time(up{job="lamplighter"}[10m])'), measured('1000 * scrape_duration_seconds{job="lamplighter"}', 1)),
 );
 $say(
     'look at',

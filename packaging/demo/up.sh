@@ -84,6 +84,8 @@ port HEALTH_PORT 8470
 port ADMIN_PORT 8471
 port METRICS_PORT 9470
 port PROMETHEUS_PORT 9490
+start_prometheus
+say "Prometheus: on $PROMETHEUS_PORT, looking for the agent every second"
 choose_agent_account
 make_certificates
 say "MySQL: initialising the data folder"
@@ -105,8 +107,6 @@ say "agent: ready"
 start_web
 await agent 30 "/lb 200" lb_is 200
 say "Apache and PHP: the shop is on http://127.0.0.1:$SHOP_PORT/, and the agent has told the load balancer so"
-start_prometheus
-say "Prometheus: scraping the agent every second"
 await agent 30 "the pictures and styles on the instance's disk" diff -r --exclude='.lamplighter*' "$STATE/editor/www" "$STATE/site"
 await agent 30 "24 warm keys in Redis" warm
 say "agent: files synced, keys warmed"

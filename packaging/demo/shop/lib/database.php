@@ -16,10 +16,8 @@ final class Database
     {
         Trace::count('connects');
         mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
-        $db = mysqli_init();
-        // with the login, as PDO's charset=: a set_charset() afterwards would be a statement that leaves a state behind
-        $db->options(MYSQLI_SET_CHARSET_NAME, 'utf8mb4');
-        $db->real_connect('localhost', setting('MYSQL_USER'), '', 'shop', 0, setting('MYSQL_SOCKET'));
+        $db = new mysqli('localhost', setting('MYSQL_USER'), '', 'shop', 0, setting('MYSQL_SOCKET'));
+        $db->set_charset('utf8mb4');
         return $db;
     }
 

@@ -245,7 +245,7 @@ fn rows_become_keys_with_a_life_of_their_own_and_a_second_instance_has_nothing_t
         "the lease is given back"
     );
 
-    let second = Instance::start(&redis, mysql.clone(), "", &[&job]);
+    let second = Instance::start(&redis, mysql, "", &[&job]);
     second.wait_metric("warm_last_success_timestamp_seconds{job=\"kv\"}", 1.0);
     assert_eq!(second.metric("warm_rows_total{job=\"kv\"}"), 0.0);
     assert_eq!(redis.cli(&["GET", "lmp:gen:{kv}"]), "1");

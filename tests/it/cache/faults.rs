@@ -286,6 +286,7 @@ fn a_job_that_does_not_fit_its_result_says_how_to_mend_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn check_online_says_what_was_found_or_what_to_do() {
     let redis = tls_redis();
     let secrets = Scratch::new("warm");

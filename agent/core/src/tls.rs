@@ -23,6 +23,12 @@ const AZURE_ROOTS: [&[u8]; 2] = [
     include_bytes!("tls/digicert_global_root_g2.pem"),
 ];
 
+/// The two roots of Azure in PEM form, for libraries that bring their own TLS.
+#[must_use]
+pub fn azure_roots_pem() -> Vec<u8> {
+    AZURE_ROOTS.join(&b'\n')
+}
+
 /// How to reach a server over TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

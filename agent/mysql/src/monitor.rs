@@ -10,7 +10,7 @@ use lamplighter_core::config::SecretDirs;
 use lamplighter_core::health::{HealthWriter, Reach};
 use lamplighter_core::lifecycle::Tasks;
 use lamplighter_core::net::HostPort;
-use lamplighter_core::tls::{CaSource, TlsConfig, Verify};
+use lamplighter_core::tls::{CaSource, TlsConfig, Verify, azure_roots_pem};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{ConnectOptions, Connection, Row};
 
@@ -73,21 +73,28 @@ impl Watcher {
             .port(self.server.port)
             .username(&self.user)
             .password(password.expose_str()?)
-            .ssl_mode(match (self.tls.enabled, self.tls.verify) {
-                (false, _) => MySqlSslMode::Disabled,
-                (true, Verify::Identity) => MySqlSslMode::VerifyIdentity,
-                (true, Verify::Ca) => MySqlSslMode::VerifyCa,
-            })
+            .ssl_mode(self.ssl_mode())
             .pipes_as_concat(false)
             .no_engine_substitution(false)
             .timezone(None)
             .set_names(false)
             .disable_statement_logging();
-        if let CaSource::File(path) = &self.tls.ca {
-            options = options.ssl_ca(path);
-        }
+        options = match &self.tls.ca {
+            CaSource::File(path) => options.ssl_ca(path),
+            CaSource::System => options.ssl_ca_from_pem(azure_roots_pem()),
+        };
         self.within(async { Ok(MySqlConnection::connect_with(&options).await?) })
             .await
+    }
+
+    /// sqlx expects the host's own name in the certificate and nothing else; where the configuration names another, it can check
+    /// the chain only. The endpoint's own connections check the name.
+    fn ssl_mode(&self) -> MySqlSslMode {
+        match (self.tls.enabled, self.tls.verify, &self.tls.server_name) {
+            (false, _, _) => MySqlSslMode::Disabled,
+            (true, Verify::Identity, None) => MySqlSslMode::VerifyIdentity,
+            (true, _, _) => MySqlSslMode::VerifyCa,
+        }
     }
 
     async fn within<T>(

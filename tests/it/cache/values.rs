@@ -4,7 +4,10 @@ use super::{Instance, PASSWORD, shared_mysql, tls_redis};
 use crate::support::php;
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "rows of every type and the program that reads them")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "rows of every type and the program that reads them"
+)]
 fn php_reads_exactly_what_it_would_have_fetched_itself() {
     let columns = "id, ti, tu, bo, si, me, i, z, bi, bu, de, fl, dou, bt, b64, yr, d, dt, dt6, ts, tm, c, vb, tx, en, st, js, nul, `numeric name`, `7`";
     let schema = "SET sql_mode=''; SET time_zone='+00:00'; \

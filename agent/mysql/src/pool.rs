@@ -491,3 +491,6 @@ impl Drop for WaitCount<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

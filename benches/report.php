@@ -4,6 +4,9 @@
 
 const MARKERS = ['<!-- results: written by run.sh -->', '<!-- end of results -->'];
 
+/** Percent of the cores that others may use in a run that is to be compared with anything. */
+const OTHERS_MAX = 10;
+
 if ($argv[1] === '--into') {
     [, , $readme, $report] = $argv;
     $text = file_get_contents($readme);
@@ -226,8 +229,9 @@ $about = $results->about;
 $idle = ['endpoint' => $results->json('idle-endpoint'), 'router-share' => $results->json('idle-router-share')];
 
 $command = $about['mode'] === 'full' ? 'make bench' : "benches/run.sh {$about['mode']}";
-echo "`$command` on {$about['date']}: {$about['cpu']}, {$about['cores']} cores, Linux {$about['kernel']}; load average {$about['load']} at the start",
-    $about['load'] > $about['cores'] / 2 ? ' (**busy with other work: not for comparison**)' : '', ".\n",
+echo "`$command` on {$about['date']}: {$about['cpu']}, {$about['cores']} cores, Linux {$about['kernel']}; ",
+    "other work used {$about['others_before']} % of the cores before the run and {$about['others_after']} % after it",
+    max($about['others_before'], $about['others_after']) > OTHERS_MAX ? ' (**not for comparison**)' : '', ".\n",
     "{$about['agent']}; MySQL {$about['mysql']}, MySQL Router {$about['router']}, PHP {$about['php']}, sysbench {$about['sysbench_version']}.\n\n";
 
 echo "### Bars\n\n";

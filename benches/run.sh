@@ -130,6 +130,15 @@ commands() {
   done
 }
 
+# other_work: how much of the cores, in percent, is in use while nothing of ours is at work; a machine that is taken away counts too
+other_work() {
+  local before
+  before=$(head -n 1 /proc/stat)
+  sleep 2
+  { echo "$before" && head -n 1 /proc/stat; } | awk '{ all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
+    NR == 1 { all0 = all; idle0 = idle } END { printf "%.0f", 100 * (1 - (idle - idle0) / (all - all0)) }'
+}
+
 # --- install, build, start ----------------------------------------------------------------------------------------------------
 "$REPO/tests/support/install.sh" mysql php bench
 build_agent
@@ -144,7 +153,7 @@ cut -d '|' -f 1,2 "$WORK/endpoints" >"$WORK/results/names"
 {
   printf 'mode=%s\nconnects=%s\nselects=%s\nthreads=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
     "$MODE" "$CONNECTS" "$SELECTS" "$SYSBENCH_THREADS" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
-  printf 'date=%s\ncores=%s\nload=%s\n' "$(date --utc +%F)" "$(nproc)" "$(cut -d ' ' -f 1 /proc/loadavg)"
+  printf 'date=%s\ncores=%s\nothers_before=%s\n' "$(date --utc +%F)" "$(nproc)" "$(other_work)"
   printf 'cpu=%s\nkernel=%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r | cut -d - -f 1)"
   printf 'agent=%s\nmysql=%s\nrouter=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
     "$(cat "$CACHE/mysql9/complete")" "$("$CACHE/mysql9/bin/mysqlrouter" --version | grep -oE 'Ver [0-9.]+' | cut -c 5-)" \
@@ -179,6 +188,8 @@ starts agent-health "$WORK/health-only.toml"
 { agent_configuration second && mysql_table "$WORK/run/second-mysql.sock"; } >"$WORK/with-mysql.toml"
 starts agent-mysql "$WORK/with-mysql.toml"
 starts router-share "$WORK/router-share.conf"
+
+printf 'others_after=%s\n' "$(other_work)" >>"$WORK/results/about"
 
 # --- tell ---------------------------------------------------------------------------------------------------------------------
 php "$BENCHES/report.php" "$WORK/results" >"$WORK/report.md" {KEEPER}>&- || fail "the report could not be made"

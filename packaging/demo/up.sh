@@ -27,10 +27,13 @@ command -v cargo >/dev/null || fail "needs Rust: cargo is not in the PATH"
 show_report() { sed -E "s/^([1-9a-z].{25})/$BOLD\1$PLAIN/; s/^(Lamplighter: [^,]*)/$BOLD\1$PLAIN/" "$STATE/report"; }
 
 # --- only one at a time, and no leftovers -------------------------------------------------------------------------------------
-mkdir -p "$STATE"
-[ -O "$STATE" ] || fail "$STATE belongs to somebody else"
-exec 9<"$STATE"
-flock -n 9 || fail "another make demo is at work in $STATE"
+claim() {
+  mkdir -p "$STATE"
+  [ -O "$STATE" ] || fail "$STATE belongs to somebody else"
+  exec 9<"$STATE"
+  flock -n 9 || fail "another make demo is at work in $STATE"
+}
+claim
 if [ -f "$STATE/report" ] && everything_alive; then
   show_report
   say "it was running already: this is its report. make demo-down ends it."
@@ -39,7 +42,9 @@ fi
 if [ -e "$STATE/boot" ]; then
   say "an earlier demo was left behind in $STATE: removing it"
   clear_away
+  claim
 fi
+[ -z "$(ls -A "$STATE" 2>/dev/null)" ] || fail "$STATE is not empty and not the demo's: choose another LAMPLIGHTER_DEMO_DIR"
 mkdir -p "$STATE"/{log,secrets,tls,mysql,site,seen}
 chmod 711 "$STATE/secrets"
 cp /proc/sys/kernel/random/boot_id "$STATE/boot"

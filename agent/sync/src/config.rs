@@ -31,7 +31,7 @@ pub struct Config {
     /// `"tree"` (default): file by file in place. `"release"` is not available yet.
     #[serde(default)]
     pub mode: Mode,
-    /// How long between two passes. Default 30 s: a list of up to 5,000 blobs is one request.
+    /// How long between two passes. Default 30 s: a list of up to 2,000 blobs is one request.
     #[serde(default = "defaults::interval")]
     pub interval: Millis,
     /// How far each pause is stretched or shortened at random, so that instances don't ask in step. Default 20%.

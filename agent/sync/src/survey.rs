@@ -14,7 +14,7 @@ use crate::store::{BlobStore, Listed, Page, StoreError};
 use crate::tree::{Near, Root, TreeError};
 
 /// How many names are looked at in one go off the runtime's workers.
-const BATCH: usize = 5000;
+const BATCH: usize = 2000;
 /// The most blobs that are sorted in memory, for stores that list in another order.
 const SORTED_MAX: usize = 1_000_000;
 

@@ -34,8 +34,8 @@ use super::credential::{Credential, Signable};
 use super::{BlobStore, Body, ETag, Listed, Md5, Page, RemoteFile, StoreError};
 use crate::config::Config;
 
-/// How many blobs a page may hold; the service's own limit.
-const PAGE_MAX: i32 = 5000;
+/// How many blobs a page may hold. The service gives up to 5,000, which the crate makes 20 MiB of memory of.
+const PAGE_MAX: i32 = 2000;
 
 /// A container of an Azure storage account, or of Azurite.
 pub struct AzureStore {

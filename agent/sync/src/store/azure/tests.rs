@@ -165,7 +165,7 @@ async fn a_page_is_read_with_all_its_oddities() {
         "prefix=p%2F",
         "marker=mark",
         "include=metadata",
-        "maxresults=5000",
+        "maxresults=2000",
         "sig=TOP%2FSECRET",
     ] {
         assert!(asked.contains(part), "{part} in {asked}");

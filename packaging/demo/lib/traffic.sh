@@ -11,7 +11,7 @@ SHOP_CONCURRENCY=4
 batch() {
   local i lamp shop="http://127.0.0.1:$SHOP_PORT"
   for ((i = 0; i < SHOP_BATCH; i++)); do
-    lamp=$(((i * 7 + i / 12 * 5 + $1 * 5) % 24 + 1))
+    lamp=$(((i * 7 + i / 12 + $1 * 5) % 24 + 1))
     [ "$i" = 0 ] || echo next
     case $((i % 12)) in
       1 | 4 | 7 | 10) printf 'url = "%s/product.php?id=%d"\n' "$shop" "$lamp" ;;

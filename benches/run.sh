@@ -139,71 +139,84 @@ other_work() {
     NR == 1 { all0 = all; idle0 = idle } END { printf "%.0f", 100 * (1 - (idle - idle0) / (all - all0)) }'
 }
 
-# --- install, build, start ----------------------------------------------------------------------------------------------------
-"$REPO/tests/support/install.sh" mysql php bench
-build_agent
-open_work
-say "starting MySQL, MySQL Router and the agent in $WORK"
-make_certificates
-start_mysql
-for kind in pass pool share; do start_router "$kind"; done
-start_agent
-write_endpoints
-cut -d '|' -f 1,2 "$WORK/endpoints" >"$WORK/results/names"
-{
-  printf 'mode=%s\nconnects=%s\nselects=%s\nthreads=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
-    "$MODE" "$CONNECTS" "$SELECTS" "$SYSBENCH_THREADS" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
-  printf 'date=%s\ncores=%s\nothers_before=%s\n' "$(date --utc +%F)" "$(nproc)" "$(other_work)"
-  printf 'cpu=%s\nkernel=%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r | cut -d - -f 1)"
-  printf 'agent=%s\nmysql=%s\nrouter=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
-    "$(cat "$CACHE/mysql9/complete")" "$("$CACHE/mysql9/bin/mysqlrouter" --version | grep -oE 'Ver [0-9.]+' | cut -c 5-)" \
-    "$(php -r 'echo PHP_VERSION;')" "$(sysbench --version | cut -d ' ' -f 2)"
-} >"$WORK/results/about"
+# --- the run, in functions: bash reads a script while it runs it, and a file that is edited meanwhile must do no harm ---------------
+install_and_start() {
+  "$REPO/tests/support/install.sh" mysql php bench
+  build_agent
+  open_work
+  say "starting MySQL, MySQL Router and the agent in $WORK"
+  make_certificates
+  start_mysql
+  for kind in pass pool share; do start_router "$kind"; done
+  start_agent
+  write_endpoints
+  cut -d '|' -f 1,2 "$WORK/endpoints" >"$WORK/results/names"
+  {
+    printf 'mode=%s\nconnects=%s\nselects=%s\nthreads=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
+      "$MODE" "$CONNECTS" "$SELECTS" "$SYSBENCH_THREADS" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
+    printf 'date=%s\ncores=%s\nothers_before=%s\n' "$(date --utc +%F)" "$(nproc)" "$(other_work)"
+    printf 'cpu=%s\nkernel=%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r | cut -d - -f 1)"
+    printf 'agent=%s\nmysql=%s\nrouter=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
+      "$(cat "$CACHE/mysql9/complete")" "$("$CACHE/mysql9/bin/mysqlrouter" --version | grep -oE 'Ver [0-9.]+' | cut -c 5-)" \
+      "$(php -r 'echo PHP_VERSION;')" "$(sysbench --version | cut -d ' ' -f 2)"
+  } >"$WORK/results/about"
+}
 
-# --- measure ------------------------------------------------------------------------------------------------------------------
-say "connect, log in, one point SELECT, quit: $CONNECTS times each, all endpoints in turn"
-measure connect request n="$CONNECTS"
-say "point SELECT on a held connection: $SELECTS times each, all endpoints in turn"
-measure held held n="$SELECTS"
-say "the same with two clients taking turns"
-measure owners owners n="$SELECTS"
-say "what reaches the server, by its general log: $COUNTED statements each"
-commands
-say "$SYSBENCH_THREADS busy clients: sysbench, $SYSBENCH_ROUNDS x $SYSBENCH_SECONDS s each"
-busy
-# new processes: the work so far has left its mark on the old ones
-stop agent
-for kind in pass pool share; do stop "router-$kind"; done
-say "memory with idle clients ($IDLE): the endpoint"
-start_agent
-measure idle-endpoint idle pid="$(pid_of agent)" counts="$IDLE" only=endpoint,unix
-stop agent
-say "memory with idle clients ($IDLE): MySQL Router"
-start_router share
-measure idle-router-share idle pid="$(pid_of router-share)" counts="$IDLE" only=router-share,unix
-stop router-share
-say "start to READY=1 and memory at rest: $STARTS starts each"
-agent_configuration second >"$WORK/health-only.toml"
-starts agent-health "$WORK/health-only.toml"
-{ agent_configuration second && mysql_table "$WORK/run/second-mysql.sock"; } >"$WORK/with-mysql.toml"
-starts agent-mysql "$WORK/with-mysql.toml"
-starts router-share "$WORK/router-share.conf"
+measure_all() {
+  say "connect, log in, one point SELECT, quit: $CONNECTS times each, all endpoints in turn"
+  measure connect request n="$CONNECTS"
+  say "point SELECT on a held connection: $SELECTS times each, all endpoints in turn"
+  measure held held n="$SELECTS"
+  say "the same with two clients taking turns"
+  measure owners owners n="$SELECTS"
+  say "what reaches the server, by its general log: $COUNTED statements each"
+  commands
+  say "$SYSBENCH_THREADS busy clients: sysbench, $SYSBENCH_ROUNDS x $SYSBENCH_SECONDS s each"
+  busy
+  # new processes: the work so far has left its mark on the old ones
+  stop agent
+  for kind in pass pool share; do stop "router-$kind"; done
+  say "memory with idle clients ($IDLE): the endpoint"
+  start_agent
+  measure idle-endpoint idle pid="$(pid_of agent)" counts="$IDLE" only=endpoint,unix
+  stop agent
+  say "memory with idle clients ($IDLE): MySQL Router"
+  start_router share
+  measure idle-router-share idle pid="$(pid_of router-share)" counts="$IDLE" only=router-share,unix
+  stop router-share
+  say "start to READY=1 and memory at rest: $STARTS starts each"
+  agent_configuration second >"$WORK/health-only.toml"
+  starts agent-health "$WORK/health-only.toml"
+  { agent_configuration second && mysql_table "$WORK/run/second-mysql.sock"; } >"$WORK/with-mysql.toml"
+  starts agent-mysql "$WORK/with-mysql.toml"
+  starts router-share "$WORK/router-share.conf"
+  printf 'others_after=%s\n' "$(other_work)" >>"$WORK/results/about"
+}
 
-printf 'others_after=%s\n' "$(other_work)" >>"$WORK/results/about"
+tell() {
+  php "$BENCHES/report.php" "$WORK/results" >"$WORK/report.md" {KEEPER}>&- || fail "the report could not be made"
+  echo
+  cat "$WORK/report.md"
+  ! grep -q '^Failed: ' "$WORK/report.md" || fail "not everything could be measured; README.md is left as it was"
+  if [ -n "$PRINT" ]; then
+    say "done; README.md is left as it was"
+  else
+    php "$BENCHES/report.php" --into "$BENCHES/README.md" "$WORK/report.md" {KEEPER}>&-
+    say "done; the tables are in benches/README.md"
+  fi
+  if [ -n "$KEEP" ]; then
+    for kind in pass pool share; do start_router "$kind"; done
+    start_agent
+    echo "Kept in $WORK until Enter or Ctrl-C:"
+    cut -d '|' -f 1,3-6 "$WORK/endpoints" | sed 's/^/  /'
+    read -r || true
+  fi
+}
 
-# --- tell ---------------------------------------------------------------------------------------------------------------------
-php "$BENCHES/report.php" "$WORK/results" >"$WORK/report.md" {KEEPER}>&- || fail "the report could not be made"
-echo
-cat "$WORK/report.md"
-! grep -q '^Failed: ' "$WORK/report.md" || fail "not everything could be measured; README.md is left as it was"
-if [ -n "$PRINT" ]; then
-  say "done; README.md is left as it was"
-else
-  php "$BENCHES/report.php" --into "$BENCHES/README.md" "$WORK/report.md" {KEEPER}>&-
-  say "done; the tables are in benches/README.md"
-fi
-if [ -n "$KEEP" ]; then
-  echo "Kept in $WORK until Enter or Ctrl-C:"
-  cut -d '|' -f 1,3-6 "$WORK/endpoints" | sed 's/^/  /'
-  read -r || true
-fi
+main() {
+  install_and_start
+  measure_all
+  tell
+}
+main
+exit

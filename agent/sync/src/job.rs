@@ -59,6 +59,7 @@ const FAILED_PAUSE_MIN: Duration = Duration::from_secs(5);
 impl<S: BlobStore> Job<S> {
     /// Lives until `tasks` drain.
     pub(crate) async fn run(mut self, tasks: Tasks) {
+        let _mourner = Mourner(self.health.clone());
         let Some(_lock) = self.lock(&tasks).await else {
             return;
         };
@@ -300,6 +301,18 @@ impl<S: BlobStore> Job<S> {
         format!(
             "{count} files would be deleted, {what}, so none is; if the container is right, raise {key} for a while"
         )
+    }
+}
+
+/// Says on the board that the entry is dead if a bug of ours kills its task: the line it wrote last would stand for ever.
+struct Mourner(HealthWriter);
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = "stopped by a bug; the files stay as they are until the agent is restarted";
+            self.0.down(Reach::Local, text);
+        }
     }
 }
 

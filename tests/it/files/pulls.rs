@@ -54,6 +54,20 @@ fn a_container_is_pulled_and_followed() {
 }
 
 #[test]
+fn a_list_in_the_order_of_utf_16_is_a_list_too() {
+    let server = storage();
+    // the storage may put the crab first: its UTF-16 begins with D83E, its UTF-8 with F0
+    let mut wanted = texts([("！wide", "1"), ("🦀crab", "2"), ("plain", "3")]);
+    upload(&server, &wanted);
+    let pull = Pull::start(&server, &server.container_url(CONTAINER), "");
+    pull.wait_tree(&wanted);
+    server.delete(CONTAINER, "！wide");
+    wanted.remove("！wide");
+    pull.wait_tree(&wanted);
+    pull.wait_health("ok");
+}
+
+#[test]
 fn only_the_prefix_and_only_what_the_filters_want() {
     let server = storage();
     upload(

@@ -334,6 +334,19 @@ async fn a_container_in_another_order_is_sorted_without_a_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_dies_of_a_bug_does_not_look_well() {
+    let fake = Fake::new();
+    let life = live(&fake, |_| {});
+    life.synced().await;
+    fake.script(LIST, [Fault::Error(|| panic!("told to"))]);
+    let report = life
+        .until("dead", |report| report.condition == Condition::Down)
+        .await;
+    assert!(report.reason.contains("restarted"), "{}", report.reason);
+    life.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_agent_on_the_same_entry_waits() {
     let fake = Fake::new();
     fake.put("f", "1");

@@ -17,6 +17,14 @@ fn the_kernel_vouches_or_a_password_does() {
             .expect_ok(),
         "1"
     );
+    let needless = endpoint
+        .code("echo one(endpoint(), 'SELECT 2');")
+        .env(&[("PASSWORD", "not needed")]);
+    assert_eq!(
+        needless.run().expect_ok(),
+        "2",
+        "a password nobody asked for"
+    );
     let other = endpoint
         .code("echo error_of(fn () => endpoint());")
         .user("daemon")

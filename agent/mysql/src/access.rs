@@ -26,10 +26,7 @@ struct LocalAccount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// In. By the kernel's word, or the password was right.
-    Welcome {
-        /// The client proved a password (caching_sha2_password then wants a word of success before the OK).
-        by_password: bool,
-    },
+    Welcome,
     /// The client answered with a plugin we cannot check; ask again with caching_sha2_password.
     AskAgain,
     /// Out.
@@ -104,23 +101,23 @@ impl Access {
         let Some(account) = self.accounts.get(user) else {
             return Verdict::Denied;
         };
+        let plugin = plugin.unwrap_or(&AuthPlugin::NativePassword);
+        if !matches!(
+            plugin,
+            AuthPlugin::CachingSha2Password | AuthPlugin::NativePassword
+        ) {
+            return Verdict::AskAgain;
+        }
         if let Peer::Unix { uid, .. } = peer
             && account.uids.contains(&uid)
         {
-            return Verdict::Welcome { by_password: false };
+            return Verdict::Welcome;
         }
-        let Some(password) = &account.password else {
-            return Verdict::Denied;
-        };
-        match plugin.unwrap_or(&AuthPlugin::NativePassword) {
-            plugin @ (AuthPlugin::CachingSha2Password | AuthPlugin::NativePassword) => {
-                if auth::verify(plugin, password.expose(), nonce, answer) {
-                    Verdict::Welcome { by_password: true }
-                } else {
-                    Verdict::Denied
-                }
+        match &account.password {
+            Some(password) if auth::verify(plugin, password.expose(), nonce, answer) => {
+                Verdict::Welcome
             }
-            _ => Verdict::AskAgain,
+            _ => Verdict::Denied,
         }
     }
 }

@@ -138,7 +138,7 @@ impl Tasks {
             }
         };
         self.tracker
-            .spawn(guarded.instrument(tracing::info_span!("task", subsystem, name)));
+            .spawn(guarded.instrument(tracing::debug_span!("task", subsystem, name)));
     }
 
     /// Counts and logs a fault. The one place that logs a chain of errors.

@@ -48,19 +48,13 @@ const TCP: Peer = Peer::Tcp(std::net::SocketAddr::new(
 fn the_kernels_word_is_enough_and_only_for_that_user() {
     let (_dir, access) = access();
     let judge = |user: &str, peer| access.judge(user.as_bytes(), peer, None, &NONCE, b"");
-    assert_eq!(
-        judge("web", unix(4242)),
-        Verdict::Welcome { by_password: false }
-    );
+    assert_eq!(judge("web", unix(4242)), Verdict::Welcome);
     assert_eq!(judge("web", unix(4243)), Verdict::Denied);
     assert_eq!(judge("web", TCP), Verdict::Denied);
     assert_eq!(judge("job", unix(4242)), Verdict::Denied);
     assert_eq!(judge("nobody", unix(0)), Verdict::Denied);
     let own = rustix::process::geteuid().as_raw();
-    assert_eq!(
-        judge(INTERNAL_USER, unix(own)),
-        Verdict::Welcome { by_password: false }
-    );
+    assert_eq!(judge(INTERNAL_USER, unix(own)), Verdict::Welcome);
     assert_eq!(judge(INTERNAL_USER, unix(own + 1)), Verdict::Denied);
     assert_eq!(judge(INTERNAL_USER, TCP), Verdict::Denied);
 }
@@ -72,7 +66,7 @@ fn passwords_count_in_both_plugins() {
         let right = auth::scramble(&plugin, b"s3cret", &NONCE);
         let wrong = auth::scramble(&plugin, b"secret", &NONCE);
         let judge = |answer: &[u8]| access.judge(b"job", TCP, Some(&plugin), &NONCE, answer);
-        assert_eq!(judge(&right), Verdict::Welcome { by_password: true });
+        assert_eq!(judge(&right), Verdict::Welcome);
         assert_eq!(judge(&wrong), Verdict::Denied);
         assert_eq!(judge(b""), Verdict::Denied);
         assert_eq!(

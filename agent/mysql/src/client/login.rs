@@ -194,6 +194,7 @@ impl Greeter {
     ) -> Result<(), LoginError> {
         let peer = client.peer();
         let mut plugin = attempt.plugin.cloned();
+        let mut has_answered = !attempt.answer.is_empty();
         let mut verdict = self.access.judge(
             attempt.user,
             peer,
@@ -213,15 +214,17 @@ impl Greeter {
             client.send(&mut out).await?;
             let (answer, answer_seq) = client.read_packet(LOGIN_PACKET_MAX).await?;
             *seq = answer_seq.wrapping_add(1);
+            has_answered = !answer.is_empty();
             verdict = self
                 .access
                 .judge(attempt.user, peer, Some(&asked), &nonce, &answer);
             plugin = Some(asked);
         }
-        let Verdict::Welcome { by_password } = verdict else {
+        if verdict != Verdict::Welcome {
             return Err(deny(client, &attempt, *seq).await);
-        };
-        if by_password && plugin == Some(AuthPlugin::CachingSha2Password) {
+        }
+        // a client that has answered waits for this word, also where the kernel's word was enough for us
+        if has_answered && plugin == Some(AuthPlugin::CachingSha2Password) {
             AuthMoreData {
                 data: Bytes::from_static(&[FAST_AUTH_SUCCESS]),
             }

@@ -4,10 +4,12 @@ mod accept;
 mod dial;
 mod holder;
 mod listen;
+mod unix;
 
 pub use accept::{Accepted, Acceptor, Peer, Stream};
 pub use dial::{DialError, DialOptions, HostPort, dial};
 pub use listen::{BindError, ListenAddress, Listener, Sockets};
+pub use unix::UnixSocket;
 
 #[cfg(test)]
 mod tests;

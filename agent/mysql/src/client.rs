@@ -12,7 +12,7 @@ use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::request::RequestScanner;
 use lamplighter_wire::mysql::response::{EofPacket, ErrPacket, OkPacket};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) use login::{Greeter, LoginError};
 
@@ -170,7 +170,7 @@ impl Client {
     async fn read_more(&mut self) -> io::Result<usize> {
         if self.input.capacity() == 0 {
             // an idle client holds no buffer
-            self.stream.ready(Interest::READABLE).await?;
+            self.stream.readable().await?;
         }
         self.input.reserve(READ_SIZE);
         self.stream.read_buf(&mut self.input).await

@@ -290,8 +290,10 @@ async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
         permit,
     } = accepted;
     let mut client = Client::new(stream, peer);
+    // boxed: a login's room is given back when it is over, not kept for as long as the client stays
+    let login = Box::pin(shared.greeter.login(&mut client));
     let login = tokio::select! {
-        login = tokio::time::timeout(shared.login_timeout, shared.greeter.login(&mut client)) => login,
+        login = tokio::time::timeout(shared.login_timeout, login) => login,
         () = tasks.stopping() => return,
     };
     let identity = match login {
@@ -314,7 +316,7 @@ async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
     drop(user);
     shared.metrics.client_connections.inc();
     shared.metrics.clients.inc();
-    Session::new(client, identity, &shared).run(&tasks).await;
+    Box::pin(Session::new(client, identity, &shared).run(&tasks)).await;
     shared.metrics.clients.dec();
     drop(permit);
 }

@@ -133,9 +133,10 @@ impl<'a> Session<'a> {
                 () = &mut stopping => break,
             };
             let flow = match request {
+                // boxed: a client between two commands does not keep the room of one
                 Ok(request) => tokio::select! {
                     biased;
-                    flow = self.serve(request) => flow,
+                    flow = Box::pin(self.serve(request)) => flow,
                     () = &mut stopping => Flow::End,
                 },
                 Err(error) => self.refuse(error).await,
@@ -144,7 +145,7 @@ impl<'a> Session<'a> {
                 break;
             }
         }
-        self.end(tasks.is_draining()).await;
+        Box::pin(self.end(tasks.is_draining())).await;
     }
 
     /// Nothing is lost if the client has to connect again now.

@@ -39,6 +39,23 @@ fn killed_at_any_moment_it_leaves_no_torn_file_and_goes_on() {
     // slow enough to be killed in the middle
     proxy.set(Mode::Delay(Duration::from_millis(30)));
     let mut pull = Pull::start(&server, &url_by(&proxy), "concurrency = 4");
+    // the first kill surely hits a file half done: nothing more of it can come
+    poll::until(SOON, "a file that cannot be finished", || {
+        let begun = pull.staged() > 0;
+        if begun {
+            proxy.set(Mode::BlackHole);
+        }
+        let stuck = begun && pull.staged() > 0;
+        if begun && !stuck {
+            proxy.set(Mode::Delay(Duration::from_millis(30)));
+        }
+        stuck
+    });
+    pull.agent.kill();
+    assert!(pull.staged() > 0, "the file was finished all the same");
+    assert_whole(&pull, &wanted);
+    proxy.set(Mode::Delay(Duration::from_millis(30)));
+    pull.agent.restart();
     for kill in 1..=6 {
         let enough = kill * wanted.len() / 8;
         poll::until(SOON, "some files", || {

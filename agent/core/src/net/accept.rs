@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::listen::{Kind, ListenAddress, Listener, SocketFile};
+use super::unix::UnixSocket;
 
 /// Pause after a failed accept: from the first value, doubling, to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -20,7 +21,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from
 #[derive(Debug)]
 pub enum Stream {
     /// Over a unix socket.
-    Unix(UnixStream),
+    Unix(UnixSocket),
     /// Over TCP.
     Tcp(TcpStream),
 }
@@ -146,7 +147,7 @@ impl Acceptor {
                     gid: credentials.gid(),
                     pid: credentials.pid(),
                 };
-                Ok((Stream::Unix(stream), peer))
+                Ok((Stream::Unix(UnixSocket::new(stream.into_std()?)?), peer))
             }
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
@@ -166,47 +167,14 @@ fn is_clients_fault(error: &io::Error) -> bool {
 }
 
 impl Stream {
-    /// As tokio's `ready`: waits until the socket may be read or written without waiting.
+    /// Waits until there is something to be read, or the end. May be wrong: the read that follows may still have to wait.
     ///
     /// # Errors
     /// If the poller fails.
-    pub async fn ready(&self, interest: tokio::io::Interest) -> io::Result<tokio::io::Ready> {
+    pub async fn readable(&self) -> io::Result<()> {
         match self {
-            Self::Unix(stream) => stream.ready(interest).await,
-            Self::Tcp(stream) => stream.ready(interest).await,
-        }
-    }
-
-    /// Reads what is there, without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` if nothing is there; otherwise what the socket says.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.try_read(buffer),
-            Self::Tcp(stream) => stream.try_read(buffer),
-        }
-    }
-
-    /// As [`Stream::try_read`], into the spare room of a growing buffer.
-    ///
-    /// # Errors
-    /// As [`Stream::try_read`].
-    pub fn try_read_buf(&self, buffer: &mut bytes::BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.try_read_buf(buffer),
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
-        }
-    }
-
-    /// Writes what fits, without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` if nothing fits; otherwise what the socket says.
-    pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.try_write(buffer),
-            Self::Tcp(stream) => stream.try_write(buffer),
+            Self::Unix(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.readable().await,
         }
     }
 }

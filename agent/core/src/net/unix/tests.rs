@@ -16,7 +16,7 @@ fn pair() -> (UnixSocket, UnixStream) {
 }
 
 fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|n| (n % 251) as u8).collect()
+    (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect()
 }
 
 #[tokio::test]

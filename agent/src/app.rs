@@ -1,7 +1,7 @@
 //! The only place that knows every subsystem: builds them, wires them, hands them to the supervisor.
 //!
 //! Building binds every listener and may fail, within the first second and with a reason; from then on the supervisor decides.
-//! Work (`mysql`, `redis`, `sync`) leaves first; what watches it (`health`, `platform`, `process`) serves until all work has ended.
+//! Work leaves first (`mysql`, then `sync`, then `redis`); what watches it (`health`, `platform`, `process`) serves until all work has ended.
 
 mod limits;
 mod process;
@@ -237,10 +237,10 @@ impl Work {
             supervisor.add(Stage::Work, mysql);
         }
         if let Some(redis) = self.redis {
-            supervisor.add(Stage::Work, redis);
+            supervisor.add(Stage::Release, redis);
         }
         if let Some(sync) = self.sync {
-            supervisor.add(Stage::Work, sync);
+            supervisor.add(Stage::Flush, sync);
         }
     }
 }

@@ -10,18 +10,22 @@
 //! - *Starting*: listeners are bound, servers are being reached; the load balancer gets 503.
 //! - *Ready*: everything serves.
 //! - *Shedding*: the load balancer gets 503 while everything still serves, so that nothing is refused before it has looked away.
-//! - *Draining*: no new clients; what is in flight ends. - *Stopping*: the deadline has passed or all is done; drop the rest.
+//! - *Draining*: no new clients; what is in flight ends, part by part in the order of [`Step`]. - *Stopping*: the deadline has passed or all is done; drop the rest.
 //!
 //! A subsystem's constructor is its start: it binds and may fail. [`Subsystem::run`] is the rest of its life. It can only end
 //! well with a [`Drained`], which only [`Scope::finish`] gives, and only once draining began.
 
+mod control;
+mod departure;
 mod heartbeat;
 mod scope;
 mod supervisor;
 
+pub use control::{Control, DrainSource};
+pub use departure::{Budget, Call, Departures, Duty, Progress, Step};
 pub use heartbeat::{Heartbeat, Heartbeats};
 pub use scope::{Drained, Scope, Tasks};
-pub use supervisor::{Control, DrainSource, ShedTime, Stage, Supervisor, SupervisorConfig};
+pub use supervisor::{ShedTime, Stage, Supervisor, SupervisorConfig};
 
 use crate::fault::Fault;
 

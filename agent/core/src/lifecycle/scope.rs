@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::{Departures, Duty, Step};
 use crate::fault::{Fault, chain};
 use crate::health::HealthWriter;
 use crate::metrics::IntCounterVec;
@@ -32,6 +33,7 @@ pub struct Tasks {
     tracker: TaskTracker,
     drain: CancellationToken,
     stop: CancellationToken,
+    departures: Departures,
     faults: IntCounterVec,
 }
 
@@ -42,6 +44,7 @@ impl Scope {
         health: HealthWriter,
         drain: CancellationToken,
         stop: CancellationToken,
+        departures: Departures,
         faults: IntCounterVec,
     ) -> Self {
         let tasks = Tasks {
@@ -49,6 +52,7 @@ impl Scope {
             tracker: TaskTracker::new(),
             drain,
             stop,
+            departures,
             faults,
         };
         Self {
@@ -152,6 +156,18 @@ impl Tasks {
             "{}",
             chain(fault)
         );
+    }
+
+    /// Takes part in a step of leaving that comes before draining, or without it (a scheduled event, a command): until `undrain`
+    /// the subsystem goes on afterwards, with as little to lose as it can. See [`Departures::duty`].
+    pub fn duty(&self, step: Step, name: &str) -> Duty {
+        self.departures.duty(step, name)
+    }
+
+    /// Whether and how far the instance is leaving.
+    #[must_use]
+    pub const fn departures(&self) -> &Departures {
+        &self.departures
     }
 
     /// Resolves when draining begins: stop accepting, finish what is in flight.

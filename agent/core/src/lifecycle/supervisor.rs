@@ -3,80 +3,50 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Drained, Phase, Scope, Subsystem};
+use super::control::{Request, Wanted};
+use super::{Budget, Control, Departures, DrainSource, Drained, Phase, Scope, Step, Subsystem};
 use crate::fault::{Culprit, Fault, Retry, chain};
 use crate::health::HealthBoard;
 use crate::metrics::{IntCounterVec, IntGaugeVec, MetricsError, Registry, Section};
 
-/// Who asked the instance to leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DrainSource {
-    /// SIGTERM: shed, drain, exit.
-    Signal,
-    /// A scheduled event of the platform: shed, drain, exit.
-    Event,
-    /// `lamplighter drain`: shed and stay, until `undrain` or a signal.
-    Command,
+/// In which order subsystems leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serves the application; drains first ([`Step::Finishing`]).
+    Work,
+    /// Takes to the shared storage what the application wrote; drains when work has ([`Step::Flushing`]).
+    Flush,
+    /// Holds what other instances wait for; drains after that ([`Step::Releasing`]).
+    Release,
+    /// Watches the others (probe, systemd); serves until all of them have ended.
+    Watch,
 }
 
-/// A request to the supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
-    Drain(DrainSource),
-    Undrain,
-    Stop,
-}
+impl Stage {
+    /// Those that drain one after the other, with the step of leaving that each is.
+    const DRAINING: [(Self, Step); 3] = [
+        (Self::Work, Step::Finishing),
+        (Self::Flush, Step::Flushing),
+        (Self::Release, Step::Releasing),
+    ];
 
-/// How many requests may wait; more than a person or a signal handler can produce.
-const REQUESTS_MAX: usize = 16;
-
-/// The door through which everybody asks the process to leave or to come back.
-#[derive(Debug, Clone)]
-pub struct Control {
-    requests: mpsc::Sender<Request>,
-}
-
-impl Control {
-    /// Asks to leave. The first call of a kind decides; a [`DrainSource::Signal`] after a [`DrainSource::Command`] goes on to exit.
-    pub fn drain(&self, source: DrainSource) {
-        self.send(Request::Drain(source));
-    }
-
-    /// Takes a [`DrainSource::Command`] back. Too late once draining began.
-    pub fn undrain(&self) {
-        self.send(Request::Undrain);
-    }
-
-    /// Ends the process now; what is in flight is dropped.
-    pub fn stop(&self) {
-        self.send(Request::Stop);
-    }
-
-    fn send(&self, request: Request) {
-        if self.requests.try_send(request).is_err() {
-            tracing::warn!(
-                ?request,
-                "the supervisor is gone or flooded; request dropped"
-            );
+    const fn index(self) -> usize {
+        match self {
+            Self::Work => 0,
+            Self::Flush => 1,
+            Self::Release => 2,
+            Self::Watch => 3,
         }
     }
-}
-
-/// In which order subsystems leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Does the work; drains first.
-    Work,
-    /// Watches the others (probe, systemd); serves until all work has ended.
-    Watch,
 }
 
 /// How long to shed, asked when shedding begins: probe interval x threshold while a load balancer looks, nothing when none does.
@@ -112,19 +82,21 @@ pub struct Supervisor {
     requests: mpsc::Receiver<Request>,
     control: Control,
     running: JoinSet<Ended>,
-    work_left: usize,
+    /// How many subsystems of each stage have not ended.
+    left: [usize; 4],
+    departures: Departures,
     ready: FuturesUnordered<oneshot::Receiver<()>>,
     tokens: Tokens,
     failure: Option<Fault>,
-    /// Leave for good once shedding is over; a `drain` command only sheds.
-    leaving: bool,
+    /// Who wants the instance away.
+    wanted: Wanted,
 }
 
 #[derive(Debug, Default)]
 struct Tokens {
-    drain_work: CancellationToken,
+    /// By stage.
+    drain: [CancellationToken; 4],
     stop_work: CancellationToken,
-    drain_watch: CancellationToken,
     stop_watch: CancellationToken,
 }
 
@@ -149,7 +121,7 @@ impl Supervisor {
             "Faults by subsystem and by who has to act.",
             &["subsystem", "culprit"],
         )?;
-        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let (control, requests) = Control::new();
         let supervisor = Self {
             config,
             board,
@@ -157,13 +129,14 @@ impl Supervisor {
             phase_gauge,
             faults,
             requests,
-            control: Control { requests: sender },
+            control,
             running: JoinSet::new(),
-            work_left: 0,
+            left: [0; 4],
+            departures: Departures::default(),
             ready: FuturesUnordered::new(),
             tokens: Tokens::default(),
             failure: None,
-            leaving: false,
+            wanted: Wanted::default(),
         };
         supervisor.show_phase();
         Ok(supervisor)
@@ -173,6 +146,12 @@ impl Supervisor {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// Whether and how far the instance is leaving.
+    #[must_use]
+    pub fn departures(&self) -> Departures {
+        self.departures.clone()
     }
 
     /// Follows the phases.
@@ -188,9 +167,10 @@ impl Supervisor {
             self.faults.with_label_values(&[name, culprit.label()]);
         }
         let (ready, is_ready) = oneshot::channel();
-        let (drain, stop) = match stage {
-            Stage::Work => (&self.tokens.drain_work, &self.tokens.stop_work),
-            Stage::Watch => (&self.tokens.drain_watch, &self.tokens.stop_watch),
+        let drain = &self.tokens.drain[stage.index()];
+        let stop = match stage {
+            Stage::Work | Stage::Flush | Stage::Release => &self.tokens.stop_work,
+            Stage::Watch => &self.tokens.stop_watch,
         };
         let scope = Scope::new(
             name,
@@ -198,12 +178,11 @@ impl Supervisor {
             self.board.writer(name),
             drain.clone(),
             stop.clone(),
+            self.departures.clone(),
             self.faults.clone(),
         );
         self.ready.push(is_ready);
-        if stage == Stage::Work {
-            self.work_left += 1;
-        }
+        self.left[stage.index()] += 1;
         // on a task of its own, so that a panic ends this subsystem's life and not the supervisor's
         let life = Box::pin(subsystem.run(scope));
         self.running.spawn(async move { (name, stage, life.await) });
@@ -214,9 +193,9 @@ impl Supervisor {
     /// # Errors
     /// With the first fault of a subsystem that ended before it was asked to.
     pub async fn run(mut self) -> Result<(), Fault> {
-        self.start().await;
+        let event = self.start().await;
         if self.phase() < Phase::Draining {
-            self.serve().await;
+            self.serve(event).await;
         }
         self.drain().await;
         self.stop().await;
@@ -224,7 +203,9 @@ impl Supervisor {
     }
 
     /// Starting: until all are ready, or somebody fails, or we are asked to leave.
-    async fn start(&mut self) {
+    /// Says within which time an event that came meanwhile wants the instance away.
+    async fn start(&mut self) -> Option<Option<Duration>> {
+        let mut event = None;
         let mut waiting = self.ready.len();
         while waiting > 0 {
             tokio::select! {
@@ -237,33 +218,48 @@ impl Supervisor {
                 Some(ended) = self.running.join_next() => {
                     self.note_end(ended);
                     if self.failure.is_some() {
-                        return self.enter(Phase::Draining);
+                        self.enter(Phase::Draining);
+                        return None;
                     }
                 }
                 Some(request) = self.requests.recv() => match request {
-                    Request::Drain(DrainSource::Signal | DrainSource::Event) => return self.enter(Phase::Draining),
-                    Request::Stop => return self.enter(Phase::Stopping),
-                    Request::Drain(DrainSource::Command) | Request::Undrain => {
+                    Request::Drain(DrainSource::Signal, _) => {
+                        self.enter(Phase::Draining);
+                        return None;
+                    }
+                    Request::Stop => {
+                        self.enter(Phase::Stopping);
+                        return None;
+                    }
+                    Request::Drain(DrainSource::Event, limit) => event = Some(limit),
+                    Request::Undrain(DrainSource::Event) => event = None,
+                    Request::Drain(DrainSource::Command, _) | Request::Undrain(_) => {
                         tracing::warn!("not started yet: ask again once the agent is ready");
                     }
                 },
             }
         }
         self.enter(Phase::Ready);
+        event
     }
 
     /// Ready and Shedding: until shedding is over and we are leaving.
-    async fn serve(&mut self) {
-        let mut shed_until: Option<tokio::time::Instant> = None;
+    async fn serve(&mut self, event: Option<Option<Duration>>) {
+        let mut leaving = event.and_then(|limit| self.leave(DrainSource::Event, limit));
         loop {
-            let shed_over = async {
-                match shed_until {
-                    Some(end) => tokio::time::sleep_until(end).await,
+            let step_over = async {
+                match &mut leaving {
+                    Some(steps) => steps.await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = shed_over => return self.enter(Phase::Draining),
+                () = step_over => {
+                    leaving = None;
+                    if self.wanted.signal {
+                        return self.enter(Phase::Draining);
+                    }
+                }
                 Some(ended) = self.running.join_next() => {
                     self.note_end(ended);
                     if self.phase() == Phase::Ready {
@@ -274,48 +270,131 @@ impl Supervisor {
                 }
                 Some(request) = self.requests.recv() => match request {
                     Request::Stop => return self.enter(Phase::Stopping),
-                    Request::Drain(source) => {
-                        let already = self.phase() == Phase::Shedding;
-                        if !already {
-                            self.enter(Phase::Shedding);
-                        }
-                        if source != DrainSource::Command && !self.leaving {
-                            self.leaving = true;
-                            // whoever sheds already has been looked away from
-                            let time = if already { Duration::ZERO } else { (self.config.shed_time)() };
-                            shed_until = Some(tokio::time::Instant::now() + time);
+                    Request::Drain(source, limit) => {
+                        if let Some(steps) = self.leave(source, limit) {
+                            leaving = Some(steps);
                         }
                     }
-                    Request::Undrain if self.phase() == Phase::Shedding && !self.leaving => self.enter(Phase::Ready),
-                    Request::Undrain => tracing::warn!("nothing to undrain"),
+                    Request::Undrain(source) => {
+                        if self.come_back(source) {
+                            leaving = None;
+                        }
+                    }
                 },
             }
         }
     }
 
-    /// Draining: until all work has ended or the deadline has passed.
+    /// The steps to take for `source`, unless they are under way already.
+    fn leave(
+        &mut self,
+        source: DrainSource,
+        limit: Option<Duration>,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let already = self.phase() == Phase::Shedding;
+        let news = self.wanted.set(source, true);
+        if !news {
+            return None;
+        }
+        if !already {
+            self.enter(Phase::Shedding);
+        }
+        // whoever sheds already has been looked away from
+        let shed = match already {
+            true => Duration::ZERO,
+            false => (self.config.shed_time)(),
+        };
+        let budget = match limit {
+            Some(limit) => Budget::within(limit, shed),
+            None => Budget::after(self.config.drain_deadline, shed),
+        };
+        tracing::info!(
+            source = source.label(),
+            shed_seconds = budget.shed.as_secs_f64(),
+            limit_seconds = budget.end(Step::Left).as_secs_f64(),
+            "leaving"
+        );
+        self.departures.begin(source, budget.end(Step::Left));
+        let steps = Steps {
+            departures: self.departures.clone(),
+            budget,
+            start: tokio::time::Instant::now(),
+        };
+        Some(match source {
+            // the parts themselves end in the same order: see `drain`
+            DrainSource::Signal => Box::pin(steps.shed()),
+            DrainSource::Event | DrainSource::Command => Box::pin(steps.all()),
+        })
+    }
+
+    /// Whether nobody wants the instance away any more.
+    fn come_back(&mut self, source: DrainSource) -> bool {
+        if !self.wanted.set(source, false) {
+            tracing::warn!(source = source.label(), "nothing to take back");
+            return false;
+        }
+        if self.wanted.any() {
+            tracing::info!(
+                source = source.label(),
+                "taken back; still wanted away by somebody else"
+            );
+            return false;
+        }
+        self.departures.recall();
+        self.enter(Phase::Ready);
+        true
+    }
+
+    /// Draining: part by part, until all have ended or the deadline has passed.
     async fn drain(&mut self) {
-        self.tokens.drain_work.cancel();
-        let start = Instant::now();
-        if self.phase() == Phase::Draining {
-            let deadline = tokio::time::Instant::now() + self.config.drain_deadline;
-            while self.work_left > 0 && self.phase() == Phase::Draining {
-                tokio::select! {
-                    () = tokio::time::sleep_until(deadline) => {
-                        tracing::warn!(after = ?start.elapsed(), "drain deadline passed; dropping what is left");
-                        break;
-                    }
-                    Some(ended) = self.running.join_next() => self.note_end(ended),
-                    Some(request) = self.requests.recv() => match request {
-                        // a second SIGTERM, or an explicit stop
-                        Request::Stop => self.enter(Phase::Stopping),
-                        Request::Drain(_) | Request::Undrain => tracing::info!("already draining"),
-                    },
-                }
+        let start = tokio::time::Instant::now();
+        let budget = Budget::after(self.config.drain_deadline, Duration::ZERO);
+        if self.departures.progress().is_none() {
+            self.departures
+                .begin(DrainSource::Signal, budget.end(Step::Left));
+        }
+        for (stage, step) in Stage::DRAINING {
+            if self.phase() != Phase::Draining {
+                break;
+            }
+            self.departures.enter(step);
+            self.tokens.drain[stage.index()].cancel();
+            if !self.drained(&[stage], start + budget.end(step)).await {
+                self.departures.abandon();
             }
         }
+        let all = Stage::DRAINING.map(|(stage, _)| stage);
+        for stage in all {
+            self.tokens.drain[stage.index()].cancel();
+        }
+        if !self.drained(&all, start + budget.end(Step::Left)).await {
+            tracing::warn!(after = ?start.elapsed(), "drain deadline passed; dropping what is left");
+        }
+        self.departures.enter(Step::Left);
         if self.phase() != Phase::Stopping {
             self.enter(Phase::Stopping);
+        }
+    }
+
+    /// Waits for the subsystems of `stages` to end, and for the duties of the present step; `false` when it was in vain.
+    async fn drained(&mut self, stages: &[Stage], end: tokio::time::Instant) -> bool {
+        let departures = self.departures.clone();
+        loop {
+            if self.phase() != Phase::Draining {
+                return true;
+            }
+            let ended = stages.iter().all(|stage| self.left[stage.index()] == 0);
+            tokio::select! {
+                biased;
+                () = departures.done(), if ended => return true,
+                () = tokio::time::sleep_until(end) => return false,
+                Some(ended) = self.running.join_next() => self.note_end(ended),
+                Some(request) = self.requests.recv() => match request {
+                    // a second SIGTERM, or an explicit stop
+                    Request::Stop => self.enter(Phase::Stopping),
+                    Request::Drain(..) | Request::Undrain(_) => tracing::info!("already draining"),
+                },
+            }
         }
     }
 
@@ -323,13 +402,13 @@ impl Supervisor {
     async fn stop(&mut self) {
         self.tokens.stop_work.cancel();
         let deadline = tokio::time::Instant::now() + STOP_DEADLINE;
-        while self.work_left > 0 {
+        while self.work_left() > 0 {
             match tokio::time::timeout_at(deadline, self.running.join_next()).await {
                 Ok(Some(ended)) => self.note_end(ended),
                 Ok(None) | Err(_) => break,
             }
         }
-        self.tokens.drain_watch.cancel();
+        self.tokens.drain[Stage::Watch.index()].cancel();
         self.tokens.stop_watch.cancel();
         while let Ok(Some(ended)) =
             tokio::time::timeout_at(deadline, self.running.join_next()).await
@@ -343,9 +422,8 @@ impl Supervisor {
     fn note_end(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         let fault = match ended {
             Ok((name, stage, result)) => {
-                if stage == Stage::Work {
-                    self.work_left -= 1;
-                }
+                let left = &mut self.left[stage.index()];
+                *left = left.saturating_sub(1);
                 match result {
                     Ok(Drained { .. }) => return tracing::debug!(subsystem = name, "drained"),
                     Err(fault) => {
@@ -363,13 +441,17 @@ impl Supervisor {
                 }
             }
             Err(panic) => {
-                // which one it was is not known any more; none of the work can be waited for by count
-                self.work_left = self.work_left.saturating_sub(1);
+                // which one it was is not known any more, so none of them can be waited for by count
+                self.left = [0; 4];
                 tracing::error!("a subsystem panicked; this is a bug");
                 Fault::new(Culprit::Bug, Retry::Never, panic)
             }
         };
         self.failure.get_or_insert(fault);
+    }
+
+    fn work_left(&self) -> usize {
+        self.left[..Stage::Watch.index()].iter().sum()
     }
 
     fn phase(&self) -> Phase {
@@ -398,6 +480,38 @@ impl Supervisor {
                 .with_label_values(&[phase.label()])
                 .set(i64::from(phase == current));
         }
+    }
+}
+
+/// The steps of leaving while every part stays alive.
+struct Steps {
+    departures: Departures,
+    budget: Budget,
+    start: tokio::time::Instant,
+}
+
+impl Steps {
+    /// The load balancer looks away; the hook has as long to do its work.
+    async fn shed(self) {
+        self.departures.enter(Step::Shedding);
+        tokio::time::sleep_until(self.start + self.budget.shed).await;
+    }
+
+    async fn all(self) {
+        let (departures, budget, start) = (self.departures.clone(), self.budget, self.start);
+        self.shed().await;
+        for (_, step) in Stage::DRAINING {
+            departures.enter(step);
+            let end = start + budget.end(step);
+            if tokio::time::timeout_at(end, departures.done())
+                .await
+                .is_err()
+            {
+                departures.abandon();
+            }
+        }
+        departures.enter(Step::Left);
+        tracing::info!(after = ?start.elapsed(), "nothing of the fleet's hangs on this instance any more");
     }
 }
 

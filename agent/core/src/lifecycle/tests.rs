@@ -61,6 +61,7 @@ struct Stage1 {
     phases: watch::Receiver<Phase>,
     end: tokio::task::JoinHandle<Result<(), Fault>>,
     board: HealthBoard,
+    departures: Departures,
 }
 
 const SHED: Duration = Duration::from_secs(10);
@@ -82,6 +83,7 @@ fn stage(drain_time: Duration) -> Stage1 {
         },
     );
     let (control, phases) = (supervisor.control(), supervisor.phases());
+    let departures = supervisor.departures();
     #[expect(
         clippy::disallowed_methods,
         reason = "the test is the supervisor's owner"
@@ -93,6 +95,7 @@ fn stage(drain_time: Duration) -> Stage1 {
         phases,
         end,
         board,
+        departures,
     }
 }
 
@@ -204,7 +207,7 @@ async fn a_stop_request_ends_every_phase_at_once() {
 async fn leaving_before_ready_skips_the_shedding() {
     let mut stage = stage(Duration::ZERO);
     let start = Instant::now();
-    stage.control.drain(DrainSource::Event);
+    stage.control.drain(DrainSource::Signal);
     reach(&mut stage, Phase::Stopped).await;
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert!(stage.end.await.unwrap().is_ok());
@@ -291,4 +294,89 @@ async fn a_silent_runtime_is_named() {
         hearts.stalled(Duration::ZERO).map(|(name, _)| name),
         Some("data")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_takes_every_step_and_stays_until_it_is_called_off() {
+    let mut stage = stage(Duration::ZERO);
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Ready).await;
+    let mut duty = stage.departures.duty(Step::Flushing, "uploads");
+    let start = Instant::now();
+    let limit = Duration::from_secs(25);
+    stage.control.drain_within(DrainSource::Event, limit);
+    let call = duty.called().await;
+    assert_eq!(start.elapsed(), SHED);
+    stage.departures.reached(Step::Releasing).await;
+    assert_eq!(start.elapsed(), Duration::from_millis(22_750), "abandoned");
+    stage.departures.reached(Step::Left).await;
+    assert!(start.elapsed() <= limit);
+    call.over().await;
+    let progress = stage.departures.progress().unwrap();
+    assert_eq!(progress.abandoned, [Arc::from("uploads")]);
+    assert_eq!(*stage.phases.borrow(), Phase::Shedding, "it stays");
+    // somebody at the keyboard wants it away, too: both have to take it back
+    stage.control.drain(DrainSource::Command);
+    stage.control.call_off();
+    tokio::time::sleep(limit).await;
+    assert_eq!(*stage.phases.borrow(), Phase::Shedding);
+    stage.control.undrain();
+    reach(&mut stage, Phase::Ready).await;
+    stage.departures.recalled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_comes_before_it_is_ready_is_not_forgotten() {
+    let mut stage = stage(Duration::ZERO);
+    stage.control.drain(DrainSource::Event);
+    tokio::time::sleep(SHED).await;
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Shedding).await;
+    stage.departures.reached(Step::Left).await;
+    stage.control.call_off();
+    reach(&mut stage, Phase::Ready).await;
+}
+
+/// Notes when it was asked to drain, and needs a second for it.
+struct Slow(&'static str, mpsc::Sender<(&'static str, Instant)>);
+
+impl Subsystem for Slow {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    async fn run(self, mut scope: Scope) -> Result<Drained, Fault> {
+        scope.ready();
+        scope.draining().await;
+        self.1.send((self.0, Instant::now())).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        scope.finish().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_ends_the_parts_one_after_the_other() {
+    let config = SupervisorConfig {
+        drain_deadline: DEADLINE,
+        shed_time: Arc::new(|| Duration::ZERO),
+    };
+    let mut supervisor = Supervisor::new(config, HealthBoard::new(), &Registry::new()).unwrap();
+    let (sender, mut asked) = mpsc::channel(4);
+    let stages = [
+        (Stage::Watch, "health"),
+        (Stage::Release, "redis"),
+        (Stage::Flush, "sync"),
+        (Stage::Work, "mysql"),
+    ];
+    for (stage, name) in stages {
+        supervisor.add(stage, Slow(name, sender.clone()));
+    }
+    let (control, start) = (supervisor.control(), Instant::now());
+    control.drain(DrainSource::Signal);
+    supervisor.run().await.unwrap();
+    for (second, name) in ["mysql", "sync", "redis", "health"].into_iter().enumerate() {
+        let (who, when) = asked.recv().await.unwrap();
+        let second = Duration::from_secs(u64::try_from(second).unwrap());
+        assert_eq!((who, when - start), (name, second));
+    }
 }

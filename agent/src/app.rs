@@ -7,33 +7,37 @@ mod limits;
 mod process;
 mod reload;
 mod series;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lamplighter_core::config::OnlineCheck;
 use lamplighter_core::fault::{Fault, chain};
 use lamplighter_core::health::HealthBoard;
-use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
+use lamplighter_core::lifecycle::{
+    Heartbeats, Phase, ShedTime, Stage, Supervisor, SupervisorConfig,
+};
 use lamplighter_core::metrics::{MetricsError, Registry};
-use lamplighter_core::net::Sockets;
+use lamplighter_core::net::{Handover, Sockets};
 use lamplighter_health::{BuildInfo, Health, LastProbe, Links};
 use lamplighter_mysql::Proxy;
 use lamplighter_platform::{Manager, Platform};
 use lamplighter_redis::Redis;
 use lamplighter_sync::Syncer;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use limits::harden_process;
-use process::{Process, Signals};
+use process::{Leaving, Process, Signals};
 use reload::{Part, Reloader};
 use series::ConfigSeries;
+use waiting::{Came, Waiting};
 
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 
 /// Reloads that may wait; each holds a person who waits for the answer.
 const RELOADS_MAX: usize = 4;
@@ -68,9 +72,40 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     supervisor: Supervisor,
+    came: Came,
+}
+
+/// How the agent left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It was asked to.
+    Asked,
+    /// The configuration it waited for is there: it wants to be started again.
+    Configured,
 }
 
 impl App {
+    /// The agent without a configuration: answers probes at the default addresses and waits for the file. Where one of those
+    /// addresses is taken it waits silently.
+    ///
+    /// # Errors
+    /// If the kernel does not let us answer signals.
+    pub fn build_waiting(blank: &Loaded) -> Result<Self, StartError> {
+        let mut app = Self::build(blank).or_else(|error| {
+            tracing::warn!("waiting without a probe: {}", chain(&error));
+            let mut silent = blank.clone();
+            silent.config.health = None;
+            Self::build(&silent)
+        })?;
+        let waiting = Waiting::new(
+            blank.path.clone(),
+            app.supervisor.control(),
+            app.came.clone(),
+        );
+        app.supervisor.add(Stage::Watch, waiting);
+        Ok(app)
+    }
+
     /// Builds every subsystem that has a table, and starts their lives. Needs a runtime.
     ///
     /// # Errors
@@ -79,24 +114,19 @@ impl App {
         let signals = Signals::install().map_err(StartError::Signals)?;
         let config = &loaded.config;
         let build = build_info();
-        tracing::info!(
-            version = build.version,
-            git = build.git,
-            config = %loaded.path.display(),
-            digest = loaded.digest,
-            "starting"
-        );
+        announce(loaded, &build);
         let registry = Registry::new();
         let board = HealthBoard::new();
-        let mut sockets = Sockets::from_env();
+        let manager = Manager::from_env();
+        let handover = handover_by(&manager);
+        let mut sockets = Sockets::from_env(handover.clone());
         let last_probe = config.health.as_ref().map(LastProbe::new);
-        let drain_deadline = config.shutdown.drain_deadline.get();
-        let shed_time = shed_time(last_probe.clone());
         let supervisor_config = SupervisorConfig {
-            drain_deadline,
-            shed_time,
+            drain_deadline: config.shutdown.drain_deadline.get(),
+            shed_time: shed_time(last_probe.clone()),
         };
         let mut supervisor = Supervisor::new(supervisor_config, board.clone(), &registry)?;
+        supervisor.set_handover(handover.clone());
         let config_series = ConfigSeries::register(&registry, &loaded.digest)?;
         series::process(&registry).map_err(StartError::ProcessMetrics)?;
         let mut heartbeats = Heartbeats::default();
@@ -106,7 +136,7 @@ impl App {
 
         let platform = Platform::new(
             config.platform.clone(),
-            Manager::from_env(),
+            manager.clone(),
             lamplighter_platform::Links {
                 board: board.clone(),
                 phases: supervisor.phases(),
@@ -132,29 +162,69 @@ impl App {
             }
             _ => None,
         };
-        for address in sockets.unused() {
-            tracing::warn!(%address, "systemd handed over a socket that no key of the configuration asks for");
-        }
-
+        leave_with(&manager, &mut sockets);
         let reloader = Reloader::new(loaded, work.parts(), config_series, platform.reloading());
-        let control = supervisor.control();
-        let process = Process::new(signals, main_beat, control, reloader, reloads);
+        let leaving = Leaving::new(supervisor.control(), handover);
+        let sign = sign(config, &supervisor);
+        let process = Process::new(signals, main_beat, leaving, reloader, reloads, sign);
         supervisor.add(Stage::Watch, process);
         supervisor.add(Stage::Watch, platform);
         if let Some(health) = health {
             supervisor.add(Stage::Watch, health);
         }
         work.add_to(&mut supervisor);
-        Ok(Self { supervisor })
+        Ok(Self {
+            supervisor,
+            came: Came::default(),
+        })
     }
 
     /// Runs until the agent has left.
     ///
     /// # Errors
     /// With the fault that made it leave, if it was not asked to.
-    pub async fn run(self) -> Result<(), Fault> {
-        self.supervisor.run().await
+    pub async fn run(self) -> Result<Left, Fault> {
+        self.supervisor.run().await?;
+        Ok(if self.came.is_there() {
+            Left::Configured
+        } else {
+            Left::Asked
+        })
     }
+}
+
+fn announce(loaded: &Loaded, build: &BuildInfo) {
+    tracing::info!(
+        version = build.version,
+        git = build.git,
+        config = %loaded.path.display(),
+        digest = loaded.digest,
+        "starting"
+    );
+}
+
+/// With a service manager the listening sockets outlive the process: see [`leave_with`].
+fn handover_by(manager: &Manager) -> Handover {
+    if manager.is_there() {
+        Handover::kept()
+    } else {
+        Handover::default()
+    }
+}
+
+/// Leaves duplicates of every listening socket with the manager, for the agent that comes after this one.
+fn leave_with(manager: &Manager, sockets: &mut Sockets) {
+    manager.forget(&sockets.close_forgotten());
+    manager.keep(&sockets.take_kept());
+    for address in sockets.unused() {
+        tracing::warn!(%address, "systemd handed over a socket that no key of the configuration asks for");
+    }
+}
+
+/// Where the web server learns that the instance is leaving its pool.
+fn sign(config: &Config, supervisor: &Supervisor) -> Option<(PathBuf, watch::Receiver<Phase>)> {
+    let health = config.health.as_ref()?;
+    Some((health.runtime_dir.clone(), supervisor.phases()))
 }
 
 /// The subsystems that do the work.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod generate;
 mod run;
 mod status;
 
@@ -21,6 +22,8 @@ use crate::config::{self, ConfigProblem};
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong (sysexits.h, `EX_USAGE`): starting again will not help.
 const USAGE: u8 = 64;
+/// Waited for its configuration, which is there now: to be started again (sysexits.h, `EX_TEMPFAIL`).
+const AGAIN: u8 = 75;
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -36,6 +39,7 @@ Exit codes:
   0   done; for `run`: left because it was asked to
   1   failed: a port is taken, a server cannot be reached, the running agent said no
   64  the command line or the configuration is wrong; starting again will not help
+  75  `run` under systemd waited for its configuration, which is there now: systemd starts it again
 
 Files:
   /etc/lamplighter/lamplighter.toml  the configuration; every key is explained in it
@@ -80,6 +84,18 @@ enum Command {
     ///
     /// A file with a problem changes nothing: the problems are printed and the exit code is not 0.
     Reload(AdminArgs),
+    /// Print what packages hold about this program: manual pages or completions for a shell.
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+#[derive(Debug, Args)]
+struct GenerateArgs {
+    /// man, bash, zsh or fish.
+    what: generate::What,
+    /// The folder for the manual pages.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -162,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => status::drain(&args),
         Command::Undrain(args) => status::undrain(&args),
         Command::Reload(args) => status::reload(&args),
+        Command::Generate(args) => generate::generate(&args),
     }
 }
 

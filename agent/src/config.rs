@@ -124,6 +124,33 @@ pub struct Loaded {
     text: String,
 }
 
+/// Whether there is no configuration yet: no file, or one without a single table or key. A file that cannot be read or understood
+/// is not blank.
+#[must_use]
+pub fn is_blank(path: &Path) -> bool {
+    match std::fs::read_to_string(path) {
+        Ok(text) => text
+            .parse::<toml::Table>()
+            .is_ok_and(|table| table.is_empty()),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+/// What an agent that waits for the file at `path` runs with: the probe at its defaults, so that whoever asks is told.
+#[must_use]
+pub fn blank(path: &Path) -> Loaded {
+    let text = String::new();
+    Loaded {
+        config: Config {
+            health: Some(lamplighter_health::Config::default()),
+            ..Config::default()
+        },
+        path: path.to_owned(),
+        digest: digest(text.as_bytes()),
+        text,
+    }
+}
+
 /// Reads the file at `path`.
 ///
 /// # Errors

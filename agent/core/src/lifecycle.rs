@@ -9,6 +9,8 @@
 //! ```
 //! - *Starting*: listeners are bound, servers are being reached; the load balancer gets 503.
 //! - *Ready*: everything serves.
+//! - *HandingOver*: Ready ──▶ HandingOver ──▶ Stopped. A planned restart: new clients wait in the sockets' queues for the successor,
+//!   who is connected finishes, and the load balancer goes on hearing 200, because nothing will be refused.
 //! - *Shedding*: the load balancer gets 503 while everything still serves, so that nothing is refused before it has looked away.
 //! - *Draining*: no new clients; what is in flight ends, part by part in the order of [`Step`]. - *Stopping*: the deadline has passed or all is done; drop the rest.
 //!
@@ -36,6 +38,8 @@ pub enum Phase {
     Starting,
     /// Serving.
     Ready,
+    /// Finishing for those who are connected; whoever comes now waits for the successor.
+    HandingOver,
     /// Serving, but asking the load balancer to look away.
     Shedding,
     /// Ending what is in flight.
@@ -48,9 +52,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase in its order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Starting,
         Self::Ready,
+        Self::HandingOver,
         Self::Shedding,
         Self::Draining,
         Self::Stopping,
@@ -63,6 +68,7 @@ impl Phase {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::HandingOver => "handing-over",
             Self::Shedding => "shedding",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
@@ -78,7 +84,10 @@ impl Phase {
             (
                 Self::Starting,
                 Self::Ready | Self::Draining | Self::Stopping
-            ) | (Self::Ready, Self::Shedding | Self::Stopping)
+            ) | (
+                Self::Ready,
+                Self::HandingOver | Self::Shedding | Self::Stopping
+            ) | (Self::HandingOver, Self::Stopping | Self::Stopped)
                 | (
                     Self::Shedding,
                     Self::Ready | Self::Draining | Self::Stopping

@@ -2,13 +2,15 @@
 
 mod accept;
 mod dial;
+mod handover;
 mod holder;
 mod listen;
 mod unix;
 
 pub use accept::{Accepted, Acceptor, Peer, Stream};
 pub use dial::{DialError, DialOptions, HostPort, dial};
-pub use listen::{BindError, ListenAddress, Listener, Sockets};
+pub use handover::Handover;
+pub use listen::{BindError, Kept, ListenAddress, Listener, Sockets};
 pub use unix::UnixSocket;
 
 #[cfg(test)]

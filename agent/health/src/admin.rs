@@ -105,7 +105,10 @@ async fn drain(State(office): State<Office>) -> Response {
         );
     }
     office.control.drain(DrainSource::Command);
-    office.wait_phase(|phase| *phase >= Phase::Shedding).await
+    // also true of a restart under way, which refuses nobody and comes back ready
+    office
+        .wait_phase(|phase| *phase >= Phase::HandingOver)
+        .await
 }
 
 async fn undrain(State(office): State<Office>) -> Response {
@@ -113,7 +116,11 @@ async fn undrain(State(office): State<Office>) -> Response {
     match phase {
         Phase::Ready => return outcome(StatusCode::OK, "nothing to undrain: ready"),
         Phase::Shedding => {}
-        Phase::Starting | Phase::Draining | Phase::Stopping | Phase::Stopped => {
+        Phase::Starting
+        | Phase::HandingOver
+        | Phase::Draining
+        | Phase::Stopping
+        | Phase::Stopped => {
             let message = format!("too late or too early to undrain: {}", phase.label());
             return outcome(StatusCode::CONFLICT, message);
         }

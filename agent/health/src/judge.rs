@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub(crate) struct Bulletin {
     answers: Arc<watch::Sender<Arc<Answers>>>,
-    /// Whether Application Health has been answered `Healthy`.
+    /// Whether a prober has been told that this machine is fit.
     healthy_said: Arc<AtomicBool>,
 }
 
@@ -51,7 +51,7 @@ impl Bulletin {
         }
     }
 
-    /// Application Health has been answered `Healthy`.
+    /// Application Health has been answered `Healthy`, or a load balancer 200.
     pub(crate) fn note_healthy_said(&self) {
         self.healthy_said.store(true, Ordering::Relaxed);
     }
@@ -200,7 +200,7 @@ impl Judge {
         );
     }
 
-    /// Leaves the mark once Application Health has been answered `Healthy`.
+    /// Leaves the mark once a prober has been told that this machine is fit.
     fn mark(&mut self, tasks: &Tasks) {
         if self.marked || !self.bulletin.healthy_said.load(Ordering::Relaxed) {
             return;

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::balancer::LastProbe;
 use crate::judge::Bulletin;
 use crate::metrics::{Endpoint, Metrics};
+use crate::verdict::Traffic;
 
 /// What the probe's handlers share.
 #[derive(Debug, Clone)]
@@ -40,6 +41,10 @@ async fn balancer(State(desk): State<Desk>, Extension(peer): Extension<Peer>) ->
     let answers = desk.bulletin.read();
     desk.metrics
         .answered(Endpoint::Balancer, answers.balancer.verdict);
+    if matches!(answers.verdicts.traffic, Traffic::Serve) {
+        // a scale set may have no health extension: its restarts are restarts all the same
+        desk.bulletin.note_healthy_said();
+    }
     (&answers.balancer).into_response()
 }
 

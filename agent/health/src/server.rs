@@ -95,8 +95,9 @@ impl Health {
     pub fn start(config: Config, sockets: &mut Sockets, links: Links) -> Result<Self, StartError> {
         let metrics = Metrics::register(&links.registry, &links.build)?;
         let mut bind = |key, address: &ListenAddress, mode| {
+            // probes are answered until the last moment, also while a successor waits
             sockets
-                .bind(address, mode)
+                .bind_to_the_end(address, mode)
                 .map_err(|source| StartError::Bind { key, source })
         };
         let admin_tcp = ListenAddress::Tcp(config.admin_listen);

@@ -238,7 +238,8 @@ fn azure(inputs: &Inputs<'_>, policy: &Policy, traffic: &Traffic) -> Azure {
 
 /// Whether the process is on its way out of the load balancer's pool.
 const fn is_leaving(phase: Phase) -> bool {
-    !matches!(phase, Phase::Starting | Phase::Ready)
+    // who hands over to a successor does not leave the pool
+    !matches!(phase, Phase::Starting | Phase::Ready | Phase::HandingOver)
 }
 
 /// Gates hold traffic back only until the machine has served once.
@@ -310,7 +311,7 @@ fn rows(inputs: &Inputs<'_>, policy: &Policy) -> Vec<Row> {
             text,
         });
     };
-    let ready = inputs.phase == Phase::Ready;
+    let ready = matches!(inputs.phase, Phase::Ready | Phase::HandingOver);
     add(
         "phase",
         if ready { Mark::Pass } else { Mark::Fail },

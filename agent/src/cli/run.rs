@@ -6,8 +6,8 @@ use std::time::Duration;
 use lamplighter_core::fault::chain;
 use lamplighter_core::telemetry;
 
-use super::{FAILED, RunArgs, USAGE, complain, complain_all};
-use crate::app::{self, App};
+use super::{AGAIN, FAILED, RunArgs, USAGE, complain, complain_all};
+use crate::app::{self, App, Left};
 use crate::config;
 
 /// Cores that the data plane uses at most: an agent leaves the rest to the application.
@@ -17,9 +17,16 @@ const WORKERS_MAX: usize = 4;
 const ENDING_MAX: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    let loaded = match config::load(&args.file.config) {
-        Ok(loaded) => loaded,
-        Err(problems) => return complain_all(&problems),
+    let path = &args.file.config;
+    // a service that is enabled in an image starts before anybody has written its file; on a shell a missing file is a mistake
+    let waits = std::env::var_os("NOTIFY_SOCKET").is_some() && config::is_blank(path);
+    let loaded = if waits {
+        config::blank(path)
+    } else {
+        match config::load(path) {
+            Ok(loaded) => loaded,
+            Err(problems) => return complain_all(&problems),
+        }
     };
     let wanted = &loaded.config.telemetry;
     let format = args.log_format.unwrap_or(wanted.log_format);
@@ -40,12 +47,18 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return failed("cannot start the runtime", &error),
     };
     let code = runtime.block_on(async {
-        let app = match App::build(&loaded) {
+        let app = if waits {
+            App::build_waiting(&loaded)
+        } else {
+            App::build(&loaded)
+        };
+        let app = match app {
             Ok(app) => app,
             Err(error) => return failed("cannot start", &error),
         };
         match app.run().await {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(Left::Asked) => ExitCode::SUCCESS,
+            Ok(Left::Configured) => ExitCode::from(AGAIN),
             Err(fault) => failed("left because of a fault", &fault),
         }
     });

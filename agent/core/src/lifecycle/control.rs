@@ -34,6 +34,8 @@ pub(super) enum Request {
     Drain(DrainSource, Option<Duration>),
     /// Takes a drain from this source back.
     Undrain(DrainSource),
+    /// A successor gets the listening sockets.
+    Restart,
     Stop,
 }
 
@@ -72,6 +74,12 @@ impl Control {
     /// Takes a [`DrainSource::Event`] back, likewise.
     pub fn call_off(&self) {
         self.send(Request::Undrain(DrainSource::Event));
+    }
+
+    /// Asks to leave to a successor who gets the listening sockets: who is connected finishes, nobody is refused, nothing is shed.
+    /// Whoever is being drained already leaves as by a signal.
+    pub fn restart(&self) {
+        self.send(Request::Restart);
     }
 
     /// Ends the process now; what is in flight is dropped.

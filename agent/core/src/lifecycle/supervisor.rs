@@ -1,6 +1,8 @@
 //! Runs the subsystems, moves the process through its phases, and turns an early end of any of them into a failure of all.
 //! Every way out (signal, scheduled event, command) comes through [`Control`].
 
+mod restart;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::{Budget, Control, Departures, DrainSource, Drained, Phase, Scope, Ste
 use crate::fault::{Culprit, Fault, Retry, chain};
 use crate::health::HealthBoard;
 use crate::metrics::{IntCounterVec, IntGaugeVec, MetricsError, Registry, Section};
+use crate::net::Handover;
 
 /// In which order subsystems leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +91,7 @@ pub struct Supervisor {
     ready: FuturesUnordered<oneshot::Receiver<()>>,
     tokens: Tokens,
     failure: Option<Fault>,
+    handover: Handover,
     /// Who wants the instance away.
     wanted: Wanted,
 }
@@ -136,6 +140,7 @@ impl Supervisor {
             ready: FuturesUnordered::new(),
             tokens: Tokens::default(),
             failure: None,
+            handover: Handover::default(),
             wanted: Wanted::default(),
         };
         supervisor.show_phase();
@@ -194,8 +199,11 @@ impl Supervisor {
     /// With the first fault of a subsystem that ended before it was asked to.
     pub async fn run(mut self) -> Result<(), Fault> {
         let event = self.start().await;
-        if self.phase() < Phase::Draining {
+        if self.phase() == Phase::Ready {
             self.serve(event).await;
+        }
+        if self.phase() == Phase::HandingOver {
+            self.finish_for_the_connected().await;
         }
         self.drain().await;
         self.stop().await;
@@ -223,7 +231,7 @@ impl Supervisor {
                     }
                 }
                 Some(request) = self.requests.recv() => match request {
-                    Request::Drain(DrainSource::Signal, _) => {
+                    Request::Drain(DrainSource::Signal, _) | Request::Restart => {
                         self.enter(Phase::Draining);
                         return None;
                     }
@@ -270,6 +278,9 @@ impl Supervisor {
                 }
                 Some(request) = self.requests.recv() => match request {
                     Request::Stop => return self.enter(Phase::Stopping),
+                    Request::Restart if self.phase() == Phase::Ready => return self.enter(Phase::HandingOver),
+                    // the load balancer has been told already: it may as well be given its time
+                    Request::Restart => leaving = self.leave(DrainSource::Signal, None).or(leaving),
                     Request::Drain(source, limit) => {
                         if let Some(steps) = self.leave(source, limit) {
                             leaving = Some(steps);
@@ -354,7 +365,7 @@ impl Supervisor {
                 .begin(DrainSource::Signal, budget.end(Step::Left));
         }
         for (stage, step) in Stage::DRAINING {
-            if self.phase() != Phase::Draining {
+            if !self.drains() {
                 break;
             }
             self.departures.enter(step);
@@ -371,16 +382,22 @@ impl Supervisor {
             tracing::warn!(after = ?start.elapsed(), "drain deadline passed; dropping what is left");
         }
         self.departures.enter(Step::Left);
-        if self.phase() != Phase::Stopping {
+        // who hands over keeps that phase: probes that come in the last moments hear what the successor will say
+        if self.phase() == Phase::Draining {
             self.enter(Phase::Stopping);
         }
+    }
+
+    /// Whether what is in flight is given its time.
+    fn drains(&self) -> bool {
+        matches!(self.phase(), Phase::Draining | Phase::HandingOver)
     }
 
     /// Waits for the subsystems of `stages` to end, and for the duties of the present step; `false` when it was in vain.
     async fn drained(&mut self, stages: &[Stage], end: tokio::time::Instant) -> bool {
         let departures = self.departures.clone();
         loop {
-            if self.phase() != Phase::Draining {
+            if !self.drains() {
                 return true;
             }
             let ended = stages.iter().all(|stage| self.left[stage.index()] == 0);
@@ -392,7 +409,7 @@ impl Supervisor {
                 Some(request) = self.requests.recv() => match request {
                     // a second SIGTERM, or an explicit stop
                     Request::Stop => self.enter(Phase::Stopping),
-                    Request::Drain(..) | Request::Undrain(_) => tracing::info!("already draining"),
+                    Request::Drain(..) | Request::Undrain(_) | Request::Restart => tracing::info!("already draining"),
                 },
             }
         }

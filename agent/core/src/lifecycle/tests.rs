@@ -123,8 +123,11 @@ fn the_diagram_has_exactly_these_arrows() {
             "starting > ready",
             "starting > draining",
             "starting > stopping",
+            "ready > handing-over",
             "ready > shedding",
             "ready > stopping",
+            "handing-over > stopping",
+            "handing-over > stopped",
             "shedding > ready",
             "shedding > draining",
             "shedding > stopping",
@@ -378,5 +381,89 @@ async fn a_signal_ends_the_parts_one_after_the_other() {
         let (who, when) = asked.recv().await.unwrap();
         let second = Duration::from_secs(u64::try_from(second).unwrap());
         assert_eq!((who, when - start), (name, second));
+    }
+}
+
+/// Every phase of a restart, in order.
+async fn phases_of_a_restart(stage: &mut Stage1) -> Vec<&'static str> {
+    reach(stage, Phase::Ready).await;
+    stage.control.restart();
+    let mut seen = Vec::new();
+    while stage.phases.changed().await.is_ok() {
+        seen.push(stage.phases.borrow_and_update().label());
+    }
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_never_sheds_and_drains_what_is_in_flight() {
+    let work = Duration::from_secs(7);
+    let mut stage = stage(work);
+    stage.orders.send(Order::Ready).await.unwrap();
+    let start = Instant::now();
+    let seen = phases_of_a_restart(&mut stage).await;
+    assert_eq!(seen, ["handing-over", "stopped"], "no probe hears 503");
+    assert!(start.elapsed() >= work && start.elapsed() < work * 2);
+    assert!(stage.end.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_waits_for_the_connected_but_not_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    for stays in [false, true] {
+        let handover = crate::net::Handover::kept();
+        let mut sockets = crate::net::Sockets::from_env(handover.clone());
+        let address = crate::net::ListenAddress::Unix(path.clone());
+        let listener = sockets.bind(&address, 0o600).unwrap();
+        let mut acceptor = crate::net::Acceptor::new(listener, 4).unwrap();
+        let client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let connected = acceptor.accept().await;
+
+        let config = SupervisorConfig {
+            drain_deadline: DEADLINE,
+            shed_time: Arc::new(|| SHED),
+        };
+        let mut supervisor = Supervisor::new(config, HealthBoard::new(), &Registry::new()).unwrap();
+        supervisor.set_handover(handover.clone());
+        let mut phases = supervisor.phases();
+        let control = supervisor.control();
+        let leaves = async move {
+            phases.wait_for(|now| *now == Phase::Ready).await.unwrap();
+            let start = Instant::now();
+            control.restart();
+            phases
+                .wait_for(|now| *now == Phase::HandingOver)
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let waiting = std::os::unix::net::UnixStream::connect(path_of(&address)).unwrap();
+            let refused = tokio::time::timeout(Duration::from_millis(1), acceptor.accept()).await;
+            assert!(refused.is_err(), "whoever comes now is the successor's");
+            if !stays {
+                drop(connected);
+                phases.wait_for(|now| *now == Phase::Stopped).await.unwrap();
+                return (start.elapsed(), acceptor, waiting);
+            }
+            phases.wait_for(|now| *now == Phase::Stopped).await.unwrap();
+            drop(connected);
+            (start.elapsed(), acceptor, waiting)
+        };
+        let (ended, (time, acceptor, waiting)) = tokio::join!(supervisor.run(), leaves);
+        ended.unwrap();
+        let (least, most) = if stays { (2.0, 2.5) } else { (1.0, 1.5) };
+        let seconds = time.as_secs_f64();
+        assert!(seconds >= least && seconds < most, "{stays}: {seconds}");
+        drop(acceptor);
+        assert!(path.exists(), "the successor's clients find it");
+        drop((client, waiting));
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+fn path_of(address: &crate::net::ListenAddress) -> std::path::PathBuf {
+    match address {
+        crate::net::ListenAddress::Unix(path) => path.clone(),
+        crate::net::ListenAddress::Tcp(_) => panic!("a unix socket"),
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::handover::Handover;
 use super::listen::{Kind, ListenAddress, Listener, SocketFile};
 use super::unix::UnixSocket;
 
@@ -60,6 +61,7 @@ pub struct Acceptor {
     address: ListenAddress,
     places: Arc<Semaphore>,
     backoff: Duration,
+    handover: Option<Handover>,
     _file: Option<SocketFile>,
 }
 
@@ -84,6 +86,9 @@ impl Acceptor {
     /// As [`Acceptor::new`].
     pub fn sharing(listener: Listener, places: Arc<Semaphore>) -> io::Result<Self> {
         let address = listener.local_address();
+        if let Some(handover) = &listener.handover {
+            handover.count(&places);
+        }
         let socket = match listener.kind {
             Kind::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
             Kind::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
@@ -93,6 +98,7 @@ impl Acceptor {
             address,
             places,
             backoff: BACKOFF.0,
+            handover: listener.handover,
             _file: listener.file,
         })
     }
@@ -103,8 +109,21 @@ impl Acceptor {
         &self.address
     }
 
-    /// The next connection. While as many are open as may be, the kernel's queue holds the rest. Safe to cancel.
+    /// The next connection. While as many are open as may be, the kernel's queue holds the rest; once a handover has begun, it
+    /// holds all of them, for the successor. Safe to cancel.
     pub async fn accept(&mut self) -> Accepted {
+        let Some(handover) = self.handover.clone() else {
+            return self.next().await;
+        };
+        tokio::select! {
+            biased;
+            () = handover.begun() => {}
+            accepted = self.next() => return accepted,
+        }
+        std::future::pending().await
+    }
+
+    async fn next(&mut self) -> Accepted {
         let permit = self.place().await;
         loop {
             match self.accept_once().await {

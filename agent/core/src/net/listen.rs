@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use listenfd::ListenFd;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::handover::Handover;
 use super::holder;
 
 /// Connections the kernel queues while we are busy; `net.core.somaxconn` caps it.
@@ -117,6 +119,8 @@ pub struct Listener {
     pub(super) kind: Kind,
     pub(super) address: ListenAddress,
     pub(super) file: Option<SocketFile>,
+    /// Set where who connects during a restart is to wait for the successor.
+    pub(super) handover: Option<Handover>,
 }
 
 impl Listener {
@@ -137,20 +141,22 @@ impl Listener {
 pub(super) struct SocketFile {
     path: PathBuf,
     inode: u64,
+    handover: Handover,
 }
 
 impl SocketFile {
-    fn new(path: &Path) -> Option<Self> {
+    fn new(path: &Path, handover: &Handover) -> Option<Self> {
         Some(Self {
             path: path.to_owned(),
             inode: inode(path)?,
+            handover: handover.clone(),
         })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path) == Some(self.inode) {
+        if !self.handover.keeps_files() && inode(&self.path) == Some(self.inode) {
             // gone already is as good as removed
             let _result = std::fs::remove_file(&self.path);
         }
@@ -164,47 +170,111 @@ fn inode(path: &Path) -> Option<u64> {
         .map(|metadata| metadata.ino())
 }
 
-/// The sockets handed over by systemd (sd_listen_fds(3)), and the means to bind those that were not.
+/// How the names of our own sockets in the service manager's store begin; those of a socket unit have its name.
+const KEPT: &str = "kept-";
+
+/// A duplicate of a listening socket, for the service manager to keep.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its name in the manager's store: made of the address, without the characters a name must not have.
+    pub name: String,
+    socket: OwnedFd,
+}
+
+impl AsFd for Kept {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn name_of(address: &ListenAddress) -> String {
+    let plain = |character: char| if character == ':' { '-' } else { character };
+    format!("{KEPT}{address}").chars().map(plain).collect()
+}
+
+#[derive(Debug)]
+struct Inherited {
+    name: String,
+    address: ListenAddress,
+    kind: Kind,
+}
+
+/// The sockets handed over by systemd (sd_listen_fds(3)), from a socket unit or from the store of the agent before this one, and
+/// the means to bind those that were not.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    inherited: Vec<(ListenAddress, Kind)>,
+    inherited: Vec<Inherited>,
+    handover: Handover,
+    kept: Vec<Kept>,
 }
 
 impl Sockets {
-    /// Takes over what systemd handed to this process.
+    /// Takes over what systemd handed to this process. If `handover` says that the sockets are kept, what is bound from now on is
+    /// collected for [`Self::take_kept`].
     #[must_use]
-    pub fn from_env() -> Self {
+    pub fn from_env(handover: Handover) -> Self {
+        // read before the variables are used up
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').map(str::to_owned);
         let mut fds = ListenFd::from_env();
         let mut inherited = Vec::new();
         for index in 0..fds.len() {
-            if let Ok(Some(listener)) = fds.take_tcp_listener(index)
+            let name = names.next().unwrap_or_default();
+            let found = if let Ok(Some(listener)) = fds.take_tcp_listener(index)
                 && let Ok(address) = listener.local_addr()
             {
-                inherited.push((ListenAddress::Tcp(address), Kind::Tcp(listener)));
+                Some((ListenAddress::Tcp(address), Kind::Tcp(listener)))
             } else if let Ok(Some(listener)) = fds.take_unix_listener(index)
-                && let Some(path) = listener
-                    .local_addr()
-                    .ok()
-                    .and_then(|address| address.as_pathname().map(Path::to_owned))
+                && let Ok(address) = listener.local_addr()
+                // a socket whose file somebody removed can be reached by nobody
+                && let Some(path) = address.as_pathname().filter(|path| is_socket(path))
             {
-                inherited.push((ListenAddress::Unix(path), Kind::Unix(listener)));
-            }
+                Some((ListenAddress::Unix(path.to_owned()), Kind::Unix(listener)))
+            } else {
+                None
+            };
+            inherited.extend(found.map(|(address, kind)| Inherited {
+                name,
+                address,
+                kind,
+            }));
         }
-        Self { inherited }
+        Self {
+            inherited,
+            handover,
+            kept: Vec::new(),
+        }
     }
 
-    /// No inherited sockets.
+    /// No inherited sockets, and nobody keeps any.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Listens on `address`: on the inherited socket with that address if there is one, else on a new one. A stale unix socket
-    /// (nobody listens) is replaced. `unix_mode` are the permission bits of a new unix socket.
+    /// As [`Self::bind_to_the_end`], for a listener whose new clients wait for the successor once a handover has begun.
     ///
     /// # Errors
     /// If the address is taken or the system refuses.
     pub fn bind(&mut self, address: &ListenAddress, unix_mode: u32) -> Result<Listener, BindError> {
+        let handover = self.handover.clone();
+        let listener = self.bind_to_the_end(address, unix_mode)?;
+        Ok(Listener {
+            handover: Some(handover),
+            ..listener
+        })
+    }
+
+    /// Listens on `address`, accepting until the process ends: on the inherited socket with that address if there is one, else on a new one. A stale unix socket
+    /// (nobody listens) is replaced. `unix_mode` are the permission bits of a new unix socket.
+    ///
+    /// # Errors
+    /// If the address is taken or the system refuses.
+    pub fn bind_to_the_end(
+        &mut self,
+        address: &ListenAddress,
+        unix_mode: u32,
+    ) -> Result<Listener, BindError> {
         let failed = |source| BindError::Io {
             address: address.clone(),
             source,
@@ -212,46 +282,108 @@ impl Sockets {
         let inherited = self
             .inherited
             .iter()
-            .position(|(known, _)| known == address);
+            .position(|known| known.address == *address);
         let listener = match inherited {
-            Some(index) => {
-                let (_, kind) = self.inherited.swap_remove(index);
-                Listener {
-                    kind,
-                    address: address.clone(),
-                    file: None,
-                }
-            }
-            None => match address {
-                ListenAddress::Unix(path) => bind_unix(path, unix_mode, address)?,
-                ListenAddress::Tcp(socket) => {
-                    let listener = bind_tcp(*socket).map_err(|source| match source.kind() {
-                        io::ErrorKind::AddrInUse => BindError::Taken {
-                            address: address.clone(),
-                            holder: holder::of_tcp_port(socket.port()),
-                        },
-                        _ => failed(source),
-                    })?;
-                    Listener {
-                        kind: Kind::Tcp(listener),
-                        address: address.clone(),
-                        file: None,
-                    }
-                }
-            },
+            Some(index) => self.take(index, unix_mode).map_err(failed)?,
+            None => self.bind_new(address, unix_mode)?,
         };
         match &listener.kind {
             Kind::Unix(socket) => socket.set_nonblocking(true),
             Kind::Tcp(socket) => socket.set_nonblocking(true),
         }
         .map_err(failed)?;
+        if self.handover.is_kept() {
+            let fd = match &listener.kind {
+                Kind::Unix(socket) => socket.as_fd(),
+                Kind::Tcp(socket) => socket.as_fd(),
+            };
+            self.kept.push(Kept {
+                name: name_of(&listener.local_address()),
+                socket: fd.try_clone_to_owned().map_err(failed)?,
+            });
+        }
         Ok(listener)
     }
 
-    /// The inherited addresses nobody has asked for: units and configuration do not agree.
-    pub fn unused(&self) -> impl Iterator<Item = &ListenAddress> {
-        self.inherited.iter().map(|(address, _)| address)
+    fn take(&mut self, index: usize, unix_mode: u32) -> io::Result<Listener> {
+        let Inherited {
+            name,
+            address,
+            kind,
+        } = self.inherited.swap_remove(index);
+        let mut file = None;
+        if let ListenAddress::Unix(path) = &address
+            && name.starts_with(KEPT)
+        {
+            // ours from before, so its mode is ours to set; that of a socket unit's is the unit's
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(unix_mode))?;
+            file = SocketFile::new(path, &self.handover);
+        }
+        Ok(Listener {
+            kind,
+            address,
+            file,
+            handover: None,
+        })
     }
+
+    fn bind_new(&self, address: &ListenAddress, unix_mode: u32) -> Result<Listener, BindError> {
+        match address {
+            ListenAddress::Unix(path) => bind_unix(path, unix_mode, address, &self.handover),
+            ListenAddress::Tcp(socket) => {
+                let listener = bind_tcp(*socket).map_err(|source| match source.kind() {
+                    io::ErrorKind::AddrInUse => BindError::Taken {
+                        address: address.clone(),
+                        holder: holder::of_tcp_port(socket.port()),
+                    },
+                    _ => BindError::Io {
+                        address: address.clone(),
+                        source,
+                    },
+                })?;
+                Ok(Listener {
+                    kind: Kind::Tcp(listener),
+                    address: address.clone(),
+                    file: None,
+                    handover: None,
+                })
+            }
+        }
+    }
+
+    /// Duplicates of every socket bound or taken so far, for the service manager to keep over a restart.
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// The inherited addresses nobody has asked for and a socket unit holds: units and configuration do not agree.
+    pub fn unused(&self) -> impl Iterator<Item = &ListenAddress> {
+        let of_unit = |it: &&Inherited| !it.name.starts_with(KEPT);
+        self.inherited.iter().filter(of_unit).map(|it| &it.address)
+    }
+
+    /// Closes what an earlier configuration listened on and this one does not, and returns the names under which the service
+    /// manager still keeps it.
+    pub fn close_forgotten(&mut self) -> Vec<String> {
+        let (ours, of_units) = std::mem::take(&mut self.inherited)
+            .into_iter()
+            .partition(|it| it.name.starts_with(KEPT));
+        self.inherited = of_units;
+        let ours: Vec<Inherited> = ours;
+        ours.into_iter()
+            .map(|it| {
+                if let ListenAddress::Unix(path) = &it.address {
+                    // gone already is as good as removed
+                    let _result = std::fs::remove_file(path);
+                }
+                it.name
+            })
+            .collect()
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -267,7 +399,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path, mode: u32, address: &ListenAddress) -> Result<Listener, BindError> {
+fn bind_unix(
+    path: &Path,
+    mode: u32,
+    address: &ListenAddress,
+    handover: &Handover,
+) -> Result<Listener, BindError> {
     let failed = |source| BindError::Io {
         address: address.clone(),
         source,
@@ -282,7 +419,8 @@ fn bind_unix(path: &Path, mode: u32, address: &ListenAddress) -> Result<Listener
     Ok(Listener {
         kind: Kind::Unix(socket.into()),
         address: address.clone(),
-        file: SocketFile::new(path),
+        file: SocketFile::new(path, handover),
+        handover: None,
     })
 }
 

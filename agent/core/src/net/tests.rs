@@ -144,3 +144,26 @@ async fn dialling_sets_the_socket_up_and_reports_failures() {
     let refused = dial(&address, &DialOptions::default()).await.unwrap_err();
     assert!(matches!(refused, DialError::Connect { .. }), "{refused}");
 }
+
+#[tokio::test]
+async fn sockets_that_are_kept_leave_their_files_unless_we_leave_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let address = ListenAddress::Unix(path.clone());
+    let handover = Handover::kept();
+    let mut sockets = Sockets::from_env(handover.clone());
+    let acceptor = Acceptor::new(sockets.bind(&address, 0o600).unwrap(), 1).unwrap();
+    let kept = sockets.take_kept();
+    let names: Vec<_> = kept.iter().map(|kept| kept.name.clone()).collect();
+    assert_eq!(names, [format!("kept-unix-{}", path.display())]);
+    drop(acceptor);
+    // what is kept takes clients while nobody accepts
+    let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    drop(kept);
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
+
+    let again = Acceptor::new(sockets.bind(&address, 0o600).unwrap(), 1).unwrap();
+    handover.leave_for_good();
+    drop(again);
+    assert!(!path.exists());
+}

@@ -116,7 +116,7 @@ impl Duties {
         let stalled = situation.stalled.filter(|_| !frozen);
         let mut due = Due {
             ready: phase == Phase::Ready && !self.ready,
-            stopping: phase >= Phase::Draining && !self.stopping,
+            stopping: (phase >= Phase::Draining || phase == Phase::HandingOver) && !self.stopping,
             status: self.status(situation),
             ..Due::default()
         };
@@ -124,7 +124,11 @@ impl Duties {
             // a start that is over at once needs no more time
             Phase::Starting => now.saturating_duration_since(self.start) >= EXTENSION.1,
             Phase::Ready => false,
-            Phase::Shedding | Phase::Draining | Phase::Stopping | Phase::Stopped => true,
+            Phase::HandingOver
+            | Phase::Shedding
+            | Phase::Draining
+            | Phase::Stopping
+            | Phase::Stopped => true,
         };
         let asked_lately = self.extended.is_some_and(|last| now - last < EXTENSION.1);
         if wants_time && !asked_lately && stalled.is_none() {

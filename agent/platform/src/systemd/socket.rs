@@ -2,7 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -10,6 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lamplighter_core::net::Kept;
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
+};
 use sd_notify::NotifyState;
 
 /// How long a message may wait for room in the manager's queue.
@@ -86,7 +92,52 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Gives `sockets` to the manager to keep: a restarted agent gets them back, and who connects in between waits. Needs
+    /// `FileDescriptorStoreMax=` in the unit; without it nothing is kept and nothing breaks. One that is kept already is not kept twice.
+    pub fn keep(&self, sockets: &[Kept]) {
+        let Some(socket) = &self.socket else { return };
+        for kept in sockets {
+            let text = format!("FDSTORE=1\nFDNAME={}\n", kept.name);
+            if let Err(error) = socket.send_with(text.as_bytes(), kept.as_fd()) {
+                tracing::warn!(socket = kept.name, %error, "the service manager does not keep it; a restart will refuse clients");
+            }
+        }
+    }
+
+    /// Has the manager close what it keeps under these names.
+    pub fn forget(&self, names: &[String]) {
+        let Some(socket) = &self.socket else { return };
+        for name in names {
+            socket.send(format!("FDSTOREREMOVE=1\nFDNAME={name}\n").as_bytes());
+        }
+    }
+}
+
 impl Socket {
+    /// Sends `message` with a descriptor (unix(7), SCM_RIGHTS).
+    fn send_with(&self, message: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let address = match (self.address.as_pathname(), self.address.as_abstract_name()) {
+            (Some(path), _) => SocketAddrUnix::new(path)?,
+            (None, Some(name)) => SocketAddrUnix::new_abstract_name(name)?,
+            (None, None) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        sendmsg_addr(
+            &self.datagrams,
+            &address,
+            &[IoSlice::new(message)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
     fn new(path: &OsStr) -> io::Result<Self> {
         let address = match path.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

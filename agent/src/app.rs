@@ -3,6 +3,7 @@
 //! Building binds every listener and may fail, within the first second and with a reason; from then on the supervisor decides.
 //! Work leaves first (`mysql`, then `sync`, then `redis`); what watches it (`health`, `platform`, `process`) serves until all work has ended.
 
+mod herald;
 mod limits;
 mod process;
 mod reload;
@@ -11,28 +12,27 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lamplighter_core::config::OnlineCheck;
 use lamplighter_core::fault::{Fault, chain};
 use lamplighter_core::health::HealthBoard;
-use lamplighter_core::lifecycle::{
-    Heartbeats, Phase, ShedTime, Stage, Supervisor, SupervisorConfig,
-};
+use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Handover, Sockets};
 use lamplighter_health::{BuildInfo, Health, LastProbe, Links};
 use lamplighter_mysql::Proxy;
-use lamplighter_platform::{Manager, Platform};
+use lamplighter_platform::{Azure, AzureError, Manager, Platform, StateDir};
 use lamplighter_redis::Redis;
 use lamplighter_sync::Syncer;
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
+use herald::Herald;
 pub use limits::harden_process;
-use process::{Leaving, Process, Signals};
+use process::{Leaving, Process, Signals, Signs};
 use reload::{Part, Reloader};
 use series::ConfigSeries;
 use waiting::{Came, Waiting};
@@ -54,6 +54,9 @@ pub enum StartError {
     /// The series of the process itself.
     #[error("cannot set the metrics of the process up")]
     ProcessMetrics(#[source] prometheus::Error),
+    /// `[platform]` could not start.
+    #[error("platform")]
+    Platform(#[from] AzureError),
     /// A `[[sync]]` could not start.
     #[error(transparent)]
     Sync(#[from] lamplighter_sync::StartError),
@@ -90,13 +93,16 @@ impl App {
     ///
     /// # Errors
     /// If the kernel does not let us answer signals.
-    pub fn build_waiting(blank: &Loaded) -> Result<Self, StartError> {
-        let mut app = Self::build(blank).or_else(|error| {
-            tracing::warn!("waiting without a probe: {}", chain(&error));
-            let mut silent = blank.clone();
-            silent.config.health = None;
-            Self::build(&silent)
-        })?;
+    pub async fn build_waiting(blank: &Loaded) -> Result<Self, StartError> {
+        let mut app = match Box::pin(Self::build(blank)).await {
+            Ok(app) => app,
+            Err(error) => {
+                tracing::warn!("waiting without a probe: {}", chain(&error));
+                let mut silent = blank.clone();
+                silent.config.health = None;
+                Box::pin(Self::build(&silent)).await?
+            }
+        };
         let waiting = Waiting::new(
             blank.path.clone(),
             app.supervisor.control(),
@@ -110,11 +116,10 @@ impl App {
     ///
     /// # Errors
     /// If an address is taken, a secret cannot be read, or a subsystem refuses to start.
-    pub fn build(loaded: &Loaded) -> Result<Self, StartError> {
+    pub async fn build(loaded: &Loaded) -> Result<Self, StartError> {
         let signals = Signals::install().map_err(StartError::Signals)?;
         let config = &loaded.config;
-        let build = build_info();
-        announce(loaded, &build);
+        let build = announce(loaded);
         let registry = Registry::new();
         let board = HealthBoard::new();
         let manager = Manager::from_env();
@@ -134,17 +139,18 @@ impl App {
         let health_beat = config.health.as_ref().map(|_| heartbeats.add("health"));
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
 
-        let platform = Platform::new(
-            config.platform.clone(),
-            manager.clone(),
-            lamplighter_platform::Links {
-                board: board.clone(),
-                phases: supervisor.phases(),
-                heartbeats: heartbeats.clone(),
-            },
-            &registry,
-        )?;
+        let state = StateDir::new(&config.state.dir);
+        let azure = Azure::settle(config.platform.clone(), state, &registry).await?;
         let work = Work::build(loaded, &registry, &mut sockets)?;
+        let links = lamplighter_platform::Links {
+            board: board.clone(),
+            phases: supervisor.phases(),
+            heartbeats: heartbeats.clone(),
+            control: supervisor.control(),
+            departures: supervisor.departures(),
+            azure: Some(azure),
+        };
+        let platform = Platform::new(config.platform.clone(), manager.clone(), links, &registry)?;
         let health = match (&config.health, last_probe, health_beat) {
             (Some(config), Some(last_probe), Some(beat)) => {
                 let links = Links {
@@ -165,8 +171,8 @@ impl App {
         leave_with(&manager, &mut sockets);
         let reloader = Reloader::new(loaded, work.parts(), config_series, platform.reloading());
         let leaving = Leaving::new(supervisor.control(), handover);
-        let sign = sign(config, &supervisor);
-        let process = Process::new(signals, main_beat, leaving, reloader, reloads, sign);
+        let signs = signs(config, &supervisor);
+        let process = Process::new(signals, main_beat, leaving, reloader, reloads, signs);
         supervisor.add(Stage::Watch, process);
         supervisor.add(Stage::Watch, platform);
         if let Some(health) = health {
@@ -193,7 +199,8 @@ impl App {
     }
 }
 
-fn announce(loaded: &Loaded, build: &BuildInfo) {
+fn announce(loaded: &Loaded) -> BuildInfo {
+    let build = build_info();
     tracing::info!(
         version = build.version,
         git = build.git,
@@ -201,6 +208,7 @@ fn announce(loaded: &Loaded, build: &BuildInfo) {
         digest = loaded.digest,
         "starting"
     );
+    build
 }
 
 /// With a service manager the listening sockets outlive the process: see [`leave_with`].
@@ -221,10 +229,13 @@ fn leave_with(manager: &Manager, sockets: &mut Sockets) {
     }
 }
 
-/// Where the web server learns that the instance is leaving its pool.
-fn sign(config: &Config, supervisor: &Supervisor) -> Option<(PathBuf, watch::Receiver<Phase>)> {
-    let health = config.health.as_ref()?;
-    Some((health.runtime_dir.clone(), supervisor.phases()))
+/// How the web server and the operator's programs learn that the instance is leaving its pool.
+fn signs(config: &Config, supervisor: &Supervisor) -> Signs {
+    let health = config.health.as_ref();
+    Signs {
+        file: health.map(|health| (health.runtime_dir.clone(), supervisor.phases())),
+        herald: Herald::new(&config.shutdown),
+    }
 }
 
 /// The subsystems that do the work.

@@ -84,12 +84,19 @@ pub struct Shutdown {
     /// How long work in flight may take once the agent is leaving; what is left then is dropped. Default `30s`. Must stay
     /// below the unit's `TimeoutStopSec`.
     pub drain_deadline: Millis,
+    /// A program, with its arguments, that is run when the instance begins to leave. Default: none. It runs as the agent's user,
+    /// with `LAMPLIGHTER_SOURCE` set to `signal`, `event` or `command`, and is killed when the load balancer's time is over.
+    pub on_leave: Vec<String>,
+    /// The same for when the instance comes back. Default: none; killed after 30 s.
+    pub on_return: Vec<String>,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
         Self {
             drain_deadline: Millis::from_secs(30),
+            on_leave: Vec::new(),
+            on_return: Vec::new(),
         }
     }
 }
@@ -255,6 +262,17 @@ impl Config {
                 "shutdown.drain_deadline",
                 "must be from 100ms to 1h",
             ));
+        }
+        for (key, program) in [
+            ("shutdown.on_leave", &self.shutdown.on_leave),
+            ("shutdown.on_return", &self.shutdown.on_return),
+        ] {
+            if program.first().is_some_and(|it| !it.starts_with('/')) {
+                problems.push(Problem::new(
+                    key,
+                    "write the program's absolute path, then its arguments",
+                ));
+            }
         }
         if !self.warm.is_empty() && self.redis.is_none() {
             problems.push(Problem::new(

@@ -17,6 +17,7 @@ mod fixtures;
 mod login;
 mod lost;
 mod metrics;
+mod platform;
 mod probe;
 mod query;
 mod systemd;

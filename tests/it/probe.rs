@@ -20,6 +20,7 @@ const SOON: Duration = Duration::from_secs(20);
 pub(crate) struct Probed {
     pub(crate) agent: Agent,
     pub(crate) probe: String,
+    pub(crate) metrics: String,
     config: String,
 }
 
@@ -34,6 +35,7 @@ impl Probed {
         Self {
             agent: builder.start(&config),
             probe,
+            metrics,
             config,
         }
     }

@@ -19,6 +19,7 @@ pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod faults;
 pub(crate) mod http;
+pub(crate) mod imds;
 pub(crate) mod keeper;
 pub(crate) mod mysql;
 pub(crate) mod php;

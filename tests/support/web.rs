@@ -22,6 +22,7 @@ pub(crate) struct Builder {
     docroot: PathBuf,
     env: Vec<(String, String)>,
     workers: usize,
+    config: String,
 }
 
 impl Builder {
@@ -42,6 +43,12 @@ impl Builder {
     /// Sets an environment variable that PHP sees with `getenv()`. No quotes or line breaks.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds lines to Apache's configuration; `mod_setenvif` is loaded.
+    pub(crate) fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
         self
     }
 
@@ -103,6 +110,7 @@ impl Builder {
             "mime",
             "proxy",
             "proxy_fcgi",
+            "setenvif",
         ]
         .map(|name| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n"))
         .concat();
@@ -111,7 +119,8 @@ impl Builder {
              Mutex file:{dir} default\nErrorLog {dir}/apache-error.log\nLogFormat \"%h %>s %D %r\" short\n\
              TypesConfig /etc/mime.types\nGracefulShutdownTimeout 5\nTimeout 30\nDocumentRoot {docroot}\nDirectoryIndex index.php index.html\n\
              <Directory {docroot}>\nRequire all granted\nFallbackResource disabled\n</Directory>\n\
-             <FilesMatch \"\\.php$\">\nSetHandler \"proxy:unix:{dir}/fpm.sock|fcgi://localhost\"\n</FilesMatch>\n"
+             <FilesMatch \"\\.php$\">\nSetHandler \"proxy:unix:{dir}/fpm.sock|fcgi://localhost\"\n</FilesMatch>\n{}\n",
+            self.config
         )
     }
 }
@@ -137,6 +146,7 @@ impl Apache {
             docroot,
             env: Vec::new(),
             workers: 4,
+            config: String::new(),
         }
     }
 

@@ -302,6 +302,16 @@ impl TokenPublisher {
         self.resource
     }
 
+    /// Another source of the same tokens.
+    #[must_use]
+    pub fn source(&self) -> TokenSource {
+        TokenSource {
+            resource: self.resource,
+            shelf: self.shelf.subscribe(),
+            rejected: Arc::clone(&self.rejected),
+        }
+    }
+
     /// Puts a new token in the place of the old one. `object_id` is the claim `oid`, if known.
     pub fn publish(&mut self, secret: Secret, expires: Instant, object_id: Option<String>) {
         self.serial += 1;

@@ -6,6 +6,7 @@
 //! | [`health`] | the board on which every subsystem writes its own condition |
 //! | [`fault`] | whose fault something is and whether trying again may help |
 //! | [`identity`] | tokens of the platform's identity provider, from who fetches them to who shows them |
+//! | [`instance`] | which machine this is |
 //! | [`units`] | durations, sizes and percentages that carry their unit |
 //! | [`config`] | what a configuration problem looks like, and where secrets are found |
 //! | [`net`] | listening (also on inherited sockets), accepting, dialling |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod fault;
 pub mod health;
 pub mod identity;
+pub mod instance;
 pub mod lifecycle;
 pub mod metrics;
 pub mod net;

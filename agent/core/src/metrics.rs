@@ -2,7 +2,8 @@
 //! series is called `lamplighter_<subsystem>_<name>`, as the tables of the configuration are. Pure memory.
 
 pub use prometheus::{
-    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry,
 };
 
 use prometheus::core::Collector;
@@ -98,11 +99,8 @@ impl<'a> Section<'a> {
         name: &str,
         help: &str,
         labels: &[&str],
-    ) -> Result<prometheus::GaugeVec, MetricsError> {
-        self.register(
-            name,
-            prometheus::GaugeVec::new(self.opts(name, help), labels),
-        )
+    ) -> Result<GaugeVec, MetricsError> {
+        self.register(name, GaugeVec::new(self.opts(name, help), labels))
     }
 
     /// A histogram; `name` ends in its unit, `_seconds` or `_bytes`.

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName};
 use lamplighter_core::health::HealthBoard;
-use lamplighter_core::lifecycle::{Control, DrainSource, Phase};
+use lamplighter_core::lifecycle::{Control, Departures, DrainSource, Phase};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -42,6 +42,7 @@ pub(crate) struct Office {
     pub(crate) bulletin: Bulletin,
     pub(crate) last_probe: LastProbe,
     pub(crate) control: Control,
+    pub(crate) departures: Departures,
     pub(crate) reload: mpsc::Sender<ReloadReply>,
 }
 
@@ -191,6 +192,7 @@ impl Office {
             pid: std::process::id(),
             uptime_seconds: self.start.elapsed().as_secs(),
             phase: self.phases.borrow().label().to_owned(),
+            leaving: self.departures.progress().map(Into::into),
             serving,
             serving_reason,
             azure: answers.verdicts.azure.label().to_owned(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::health::{HealthBoard, HealthWriter, Reach};
 use lamplighter_core::lifecycle::{
-    Control, Drained, Heartbeat, Heartbeats, Phase, Scope, Subsystem, Tasks,
+    Control, Departures, Drained, Heartbeat, Heartbeats, Phase, Scope, Subsystem, Tasks,
 };
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Acceptor, BindError, ListenAddress, Listener, Sockets};
@@ -197,7 +197,7 @@ impl Health {
             Past::Fresh => Duration::ZERO,
         };
         tasks.spawn("judge", until(ending.clone(), judge.run(tasks.clone())));
-        let routers = Routers::new(links, web, &bulletin, &metrics);
+        let routers = Routers::new(links, web, &bulletin, &metrics, tasks.departures());
         for (door, listener) in doors {
             let listening = routers.listening(door, listener)?;
             let serve = listening.run(tasks.clone(), metrics.clone(), ending.clone());
@@ -275,6 +275,7 @@ impl Routers {
         web: watch::Receiver<Standing>,
         bulletin: &Bulletin,
         metrics: &Metrics,
+        departures: &Departures,
     ) -> Self {
         let desk = Desk {
             bulletin: bulletin.clone(),
@@ -290,6 +291,7 @@ impl Routers {
             bulletin: bulletin.clone(),
             last_probe: links.last_probe,
             control: links.control,
+            departures: departures.clone(),
             reload: links.reload,
         };
         Self {

@@ -1,6 +1,9 @@
 //! The agent's state as it is shown to people and programs: `GET /api/v1/status`. Holds no secret, no environment and no
 //! configuration.
 
+use std::fmt::Write;
+
+use lamplighter_core::lifecycle::Progress;
 use serde::{Deserialize, Serialize};
 
 /// The answer of `GET /api/v1/status`.
@@ -14,6 +17,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// `starting`, `ready`, `shedding`, `draining`, `stopping` or `stopped`.
     pub phase: String,
+    /// How far leaving has come; none: nobody wants the instance away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
     /// Whether `/lb` answers 200.
     pub serving: bool,
     /// Why it does not; empty when it does.
@@ -58,6 +64,82 @@ pub struct Component {
     pub reason: String,
     /// For how long the condition has stood.
     pub seconds: u64,
+}
+
+/// How far leaving has come.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Leaving {
+    /// Who asked: `signal`, `event` or `command`.
+    pub source: String,
+    /// `shedding`, `finishing`, `flushing`, `releasing` or `left`.
+    pub step: String,
+    /// For how long it has been going on.
+    pub seconds: u64,
+    /// How long it may take still.
+    pub seconds_left: u64,
+    /// What the step waits for.
+    pub waiting: Vec<Waiting>,
+    /// What was not done in its time.
+    pub abandoned: Vec<String>,
+}
+
+/// Something that a step of leaving waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Waiting {
+    /// What.
+    pub name: String,
+    /// How much of it is left, if that is known.
+    pub left: Option<u64>,
+}
+
+impl Leaving {
+    /// One line for people: `flushing (uploads: 3), 12 s, 20 s left`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = self.step.clone();
+        let waiting: Vec<String> = self
+            .waiting
+            .iter()
+            .map(|it| match it.left {
+                Some(left) => format!("{}: {left}", it.name),
+                None => it.name.clone(),
+            })
+            .collect();
+        // writing to a string cannot fail
+        if !waiting.is_empty() {
+            let _infallible = write!(line, " ({})", waiting.join(", "));
+        }
+        let _infallible = write!(
+            line,
+            ", asked for by {} {} s ago",
+            self.source, self.seconds
+        );
+        if self.step != "left" {
+            let _infallible = write!(line, ", over in {} s at the latest", self.seconds_left);
+        }
+        if !self.abandoned.is_empty() {
+            let _infallible = write!(line, "; not done in time: {}", self.abandoned.join(", "));
+        }
+        line
+    }
+}
+
+impl From<Progress> for Leaving {
+    fn from(progress: Progress) -> Self {
+        let waiting = progress.waiting.into_iter().map(|(name, left)| Waiting {
+            name: name.to_string(),
+            left,
+        });
+        let now = tokio::time::Instant::now();
+        Self {
+            source: progress.source.label().to_owned(),
+            step: progress.step.label().to_owned(),
+            seconds: now.saturating_duration_since(progress.since).as_secs(),
+            seconds_left: progress.until.saturating_duration_since(now).as_secs(),
+            waiting: waiting.collect(),
+            abandoned: progress.abandoned.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 /// One gate.

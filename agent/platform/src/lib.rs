@@ -1,16 +1,30 @@
-//! The machine below the agent. Today that is systemd: what it is told and when the watchdog is fed. Instance metadata,
-//! identity and scheduled events of Azure belong here too.
+//! The machine below the agent: systemd, and Azure. Says which machine this is, fetches the tokens of its identity, and leaves in
+//! time when Azure is about to take it.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | the `[platform]` table |
 //! | [`systemd`] | the notify protocol: its socket, its messages, when each is due |
-//! | `subsystem` | the thread that sends them |
+//! | `azure` | who of the next is there, and what they share |
+//! | `imds`, `http` | the client of the instance metadata service: pace, deadlines, which failure means what |
+//! | `instance`, `state` | which machine this is; whose state the state directory holds |
+//! | `identity` | tokens: when, from whom, what is believed |
+//! | `events` | scheduled events: read, decided on, acknowledged |
+//! | `subsystem` | the life of all of them |
 
+mod azure;
 pub mod config;
+mod events;
+mod http;
+mod identity;
+mod imds;
+mod instance;
+mod state;
 mod subsystem;
 pub mod systemd;
 
+pub use azure::{Azure, AzureError};
 pub use config::Config;
+pub use state::StateDir;
 pub use subsystem::{Links, Platform};
 pub use systemd::{Manager, ReloadNotice, Reloading};

@@ -1,15 +1,18 @@
-//! The subsystem: a thread of its own tells systemd what is due, so that neither a busy data path nor a manager that does not
-//! listen can disturb the other.
+//! The subsystem. A thread of its own tells systemd what is due, so that neither a busy data path nor a manager that does not
+//! listen can disturb the other; what concerns Azure runs as tasks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::health::HealthBoard;
-use lamplighter_core::lifecycle::{Drained, Heartbeats, Phase, Scope, Subsystem, Tasks};
+use lamplighter_core::lifecycle::{
+    Control, Departures, Drained, Heartbeats, Phase, Scope, Subsystem, Tasks,
+};
 use lamplighter_core::metrics::{IntCounterVec, MetricsError, Registry, Section};
 use tokio::sync::{oneshot, watch};
 
+use crate::azure::{Azure, Leaving};
 use crate::config::Config;
 use crate::systemd::{Duties, Manager, Reloading, Situation, Told, status_line};
 
@@ -22,6 +25,12 @@ pub struct Links {
     pub phases: watch::Receiver<Phase>,
     /// Every runtime that must turn.
     pub heartbeats: Heartbeats,
+    /// For leaving when a scheduled event asks for it.
+    pub control: Control,
+    /// How far leaving is.
+    pub departures: Departures,
+    /// Azure's side; none: only systemd is served.
+    pub azure: Option<Azure>,
 }
 
 /// The platform subsystem. `"platform"` in every list.
@@ -77,14 +86,42 @@ impl Subsystem for Platform {
         "platform"
     }
 
-    async fn run(self, mut scope: Scope) -> Result<Drained, Fault> {
+    async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
         scope.ready();
-        if !self.manager.is_there() {
-            scope.draining().await;
-            return scope.finish().await;
-        }
-        let (down, is_down) = oneshot::channel();
+        let late = self.links.azure.take().map(|azure| {
+            let leaving = Leaving {
+                control: self.links.control.clone(),
+                departures: self.links.departures.clone(),
+            };
+            azure.start(scope.tasks(), &self.links.board, leaving)
+        });
+        let found_out = async {
+            match late {
+                Some(late) => late.found_out().await,
+                None => std::future::pending().await,
+            }
+        };
         let tasks = scope.tasks().clone();
+        let telling = async {
+            if self.manager.is_there() {
+                self.tell_on_own_thread(tasks).await
+            } else {
+                tasks.draining().await;
+                Ok(())
+            }
+        };
+        tokio::select! {
+            told = telling => told?,
+            fault = found_out => return Err(fault),
+        }
+        scope.finish().await
+    }
+}
+
+impl Platform {
+    /// Tells systemd what is due until draining begins.
+    async fn tell_on_own_thread(self, tasks: Tasks) -> Result<(), Fault> {
+        let (down, is_down) = oneshot::channel();
         std::thread::Builder::new()
             .name("platform".to_owned())
             .spawn(move || {
@@ -93,7 +130,7 @@ impl Subsystem for Platform {
             })
             .map_err(|error| Fault::new(Culprit::Platform, Retry::Never, error))?;
         match is_down.await {
-            Ok(Ok(())) => scope.finish().await,
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Fault::new(Culprit::Platform, Retry::Never, error)),
             Err(_) => Err(Fault::bug("the thread that talks to systemd panicked")),
         }

@@ -12,6 +12,7 @@ use lamplighter_health::ReloadReply;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::herald::Herald;
 use super::reload::Reloader;
 
 /// Answers signals and reloads.
@@ -22,7 +23,14 @@ pub(super) struct Process {
     leaving: Leaving,
     reloader: Reloader,
     reloads: mpsc::Receiver<ReloadReply>,
-    sign: Option<(PathBuf, watch::Receiver<Phase>)>,
+    signs: Option<Signs>,
+}
+
+/// How others on the machine learn that the instance is leaving.
+#[derive(Debug)]
+pub(super) struct Signs {
+    pub(super) file: Option<(PathBuf, watch::Receiver<Phase>)>,
+    pub(super) herald: Herald,
 }
 
 /// How the process leaves when a signal asks it to.
@@ -122,7 +130,7 @@ impl Process {
         leaving: Leaving,
         reloader: Reloader,
         reloads: mpsc::Receiver<ReloadReply>,
-        sign: Option<(PathBuf, watch::Receiver<Phase>)>,
+        signs: Signs,
     ) -> Self {
         Self {
             signals,
@@ -130,7 +138,7 @@ impl Process {
             leaving,
             reloader,
             reloads,
-            sign,
+            signs: Some(signs),
         }
     }
 }
@@ -149,14 +157,18 @@ impl Subsystem for Process {
                 () = heartbeat.beat() => {}
             }
         });
-        if let Some((folder, phases)) = self.sign.take() {
+        if let Some(signs) = self.signs.take() {
             let tasks = scope.tasks().clone();
-            scope.spawn("sign", async move {
-                tokio::select! {
-                    () = tasks.draining() => {}
-                    () = show_shedding(folder, phases) => {}
-                }
-            });
+            scope.spawn("herald", signs.herald.run(tasks));
+            if let Some((folder, phases)) = signs.file {
+                let tasks = scope.tasks().clone();
+                scope.spawn("sign", async move {
+                    tokio::select! {
+                        () = tasks.draining() => {}
+                        () = show_shedding(folder, phases) => {}
+                    }
+                });
+            }
         }
         scope.ready();
         loop {

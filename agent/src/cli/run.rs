@@ -48,9 +48,9 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     };
     let code = runtime.block_on(async {
         let app = if waits {
-            App::build_waiting(&loaded)
+            App::build_waiting(&loaded).await
         } else {
-            App::build(&loaded)
+            App::build(&loaded).await
         };
         let app = match app {
             Ok(app) => app,

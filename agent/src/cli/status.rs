@@ -199,6 +199,9 @@ fn render(status: &Status) -> String {
         ),
         format!("local web server {}", status.web),
     ];
+    if let Some(leaving) = &status.leaving {
+        lines.insert(2, format!("leaving          {}", leaving.line()));
+    }
     let gates: Vec<&str> = status
         .gates
         .iter()

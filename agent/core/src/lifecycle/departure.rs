@@ -58,11 +58,15 @@ impl Step {
     }
 }
 
+/// How long the local web server may take to be told, if that is longer than what the load balancer needs.
+const HOOK_MAX: Duration = Duration::from_secs(10);
+
 /// When each step must be over, counted from the moment the instance was asked to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// How long the load balancer is given.
     pub shed: Duration,
+    hook: Duration,
     finish: Duration,
     flush: Duration,
     release: Duration,
@@ -82,6 +86,7 @@ impl Budget {
     pub fn after(limit: Duration, shed: Duration) -> Self {
         Self {
             shed,
+            hook: shed.max(HOOK_MAX.min(limit * 2 / 5)),
             finish: shed + limit * 60 / 100,
             flush: shed + limit * 85 / 100,
             release: shed + limit,
@@ -92,7 +97,7 @@ impl Budget {
     #[must_use]
     pub const fn end(&self, step: Step) -> Duration {
         match step {
-            Step::Shedding => self.shed,
+            Step::Shedding => self.hook,
             Step::Finishing => self.finish,
             Step::Flushing => self.flush,
             Step::Releasing | Step::Left => self.release,

@@ -2,6 +2,7 @@
 //! Every way out (signal, scheduled event, command) comes through [`Control`].
 
 mod restart;
+mod steps;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use steps::Steps;
 
 use super::control::{Request, Wanted};
 use super::{Budget, Control, Departures, DrainSource, Drained, Phase, Scope, Step, Subsystem};
@@ -497,38 +500,6 @@ impl Supervisor {
                 .with_label_values(&[phase.label()])
                 .set(i64::from(phase == current));
         }
-    }
-}
-
-/// The steps of leaving while every part stays alive.
-struct Steps {
-    departures: Departures,
-    budget: Budget,
-    start: tokio::time::Instant,
-}
-
-impl Steps {
-    /// The load balancer looks away; the hook has as long to do its work.
-    async fn shed(self) {
-        self.departures.enter(Step::Shedding);
-        tokio::time::sleep_until(self.start + self.budget.shed).await;
-    }
-
-    async fn all(self) {
-        let (departures, budget, start) = (self.departures.clone(), self.budget, self.start);
-        self.shed().await;
-        for (_, step) in Stage::DRAINING {
-            departures.enter(step);
-            let end = start + budget.end(step);
-            if tokio::time::timeout_at(end, departures.done())
-                .await
-                .is_err()
-            {
-                departures.abandon();
-            }
-        }
-        departures.enter(Step::Left);
-        tracing::info!(after = ?start.elapsed(), "nothing of the fleet's hangs on this instance any more");
     }
 }
 

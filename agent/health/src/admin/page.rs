@@ -38,6 +38,9 @@ fn write(html: &mut String, status: &Status) -> std::fmt::Result {
     )?;
     html.push_str("<table>\n");
     fact(html, "Phase", phase_class(&status.phase), &status.phase, "")?;
+    if let Some(leaving) = &status.leaving {
+        fact(html, "Leaving", "fair", &leaving.line(), "")?;
+    }
     let (word, class) = if status.serving {
         ("serving (200)", "good")
     } else {

@@ -43,11 +43,15 @@ fn systemd_hears_the_whole_life_and_no_watchdog_of_a_stalled_runtime() {
     let manager = Manager::new(Some(path.as_os_str()), Some(Duration::from_millis(60)));
     let config = Config {
         stall_after: lamplighter_core::units::Millis::new(400),
+        ..Config::default()
     };
     let links = Links {
         board: board.clone(),
         phases: supervisor.phases(),
         heartbeats,
+        control: supervisor.control(),
+        departures: supervisor.departures(),
+        azure: None,
     };
     let platform = Platform::new(config, manager, links, &registry).unwrap();
     let reloading = platform.reloading();
@@ -110,6 +114,9 @@ async fn without_systemd_it_only_lives() {
         board,
         phases: phases.clone(),
         heartbeats: Heartbeats::default(),
+        control: supervisor.control(),
+        departures: supervisor.departures(),
+        azure: None,
     };
     let platform = Platform::new(Config::default(), Manager::none(), links, &registry).unwrap();
     supervisor.add(Stage::Watch, platform);

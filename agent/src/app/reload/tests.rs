@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use lamplighter_core::health::HealthBoard;
-use lamplighter_core::lifecycle::{Heartbeats, Phase};
+use lamplighter_core::lifecycle::Heartbeats;
 use lamplighter_core::metrics::Registry;
 use lamplighter_platform::{Links, Manager, Platform};
 
@@ -67,10 +67,20 @@ fn reloader(file: &std::path::Path) -> (Reloader, Arc<Mutex<String>>, Registry) 
 }
 
 fn no_service_manager(registry: &Registry) -> Reloading {
+    let config = lamplighter_core::lifecycle::SupervisorConfig {
+        drain_deadline: std::time::Duration::ZERO,
+        shed_time: std::sync::Arc::new(|| std::time::Duration::ZERO),
+    };
+    let supervisor =
+        lamplighter_core::lifecycle::Supervisor::new(config, HealthBoard::new(), registry)
+            .expect("registered");
     let links = Links {
         board: HealthBoard::new(),
-        phases: tokio::sync::watch::channel(Phase::Ready).1,
+        phases: supervisor.phases(),
         heartbeats: Heartbeats::default(),
+        control: supervisor.control(),
+        departures: supervisor.departures(),
+        azure: None,
     };
     let platform = Platform::new(
         lamplighter_platform::Config::default(),

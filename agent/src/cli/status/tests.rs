@@ -23,6 +23,7 @@ fn the_verdicts_come_first_and_reasons_are_shown() {
         pid: 7,
         uptime_seconds: 90_061,
         phase: "ready".to_owned(),
+        leaving: None,
         serving: false,
         serving_reason: "web: refused".to_owned(),
         azure: "healthy".to_owned(),

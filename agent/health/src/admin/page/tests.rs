@@ -13,6 +13,7 @@ fn status() -> Status {
         pid: 7,
         uptime_seconds: 3 * 3600 + 120,
         phase: "ready".to_owned(),
+        leaving: None,
         serving: true,
         serving_reason: String::new(),
         azure: "healthy".to_owned(),

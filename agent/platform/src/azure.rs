@@ -66,7 +66,7 @@ impl Azure {
         registry: &Registry,
     ) -> Result<Self, AzureError> {
         let section = Section::new(registry, "platform");
-        let requests = Imds::register(&section)?;
+        let requests = Imds::register(registry)?;
         let imds = origin(&config.imds).map(|origin| Imds::new(origin, requests));
         let provider = provider(&config.identity, imds.as_ref())?;
         let (tell, view) = InstanceView::new();
@@ -84,8 +84,8 @@ impl Azure {
             tell,
             view,
             info,
-            events: events::Series::register(&section)?,
-            tokens: identity::Series::register(&section)?,
+            events: events::Series::register(registry)?,
+            tokens: identity::Series::register(registry)?,
             provider,
             publishers: Vec::new(),
         })

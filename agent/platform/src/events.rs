@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use lamplighter_core::fault::chain;
 use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Control, Departures, DrainSource, Step, Tasks};
-use lamplighter_core::metrics::{IntCounterVec, IntGaugeVec, MetricsError, Section};
+use lamplighter_core::metrics::{IntCounterVec, IntGaugeVec, MetricsError, Registry, Section};
 use tokio::time::Instant;
 
 use crate::config::Events as Policy;
@@ -38,7 +38,8 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    pub(crate) fn register(section: &Section<'_>) -> Result<Self, MetricsError> {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let section = Section::new(registry, "platform");
         let series = Self {
             seen: section.counters(
                 "events_total",

@@ -13,7 +13,7 @@ use lamplighter_core::health::{HealthWriter, Reach};
 use lamplighter_core::identity::{Resource, TokenPublisher};
 use lamplighter_core::lifecycle::Tasks;
 use lamplighter_core::metrics::{
-    Gauge, GaugeVec, IntCounter, IntCounterVec, MetricsError, Section,
+    Gauge, GaugeVec, IntCounter, IntCounterVec, MetricsError, Registry, Section,
 };
 use tokio::time::Instant;
 
@@ -36,7 +36,8 @@ pub(crate) struct Series {
 const OUTCOMES: [&str; 3] = ["ok", "failed", "refused"];
 
 impl Series {
-    pub(crate) fn register(section: &Section<'_>) -> Result<Self, MetricsError> {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let section = Section::new(registry, "platform");
         Ok(Self {
             expires: section.gauges_float(
                 "token_expires_seconds",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use lamplighter_core::fault::chain;
-use lamplighter_core::metrics::{IntCounterVec, MetricsError, Section};
+use lamplighter_core::metrics::{IntCounterVec, MetricsError, Registry, Section};
 
 use crate::http::{self, Answer, Ask, HttpError, Origin};
 pub(crate) use pace::Pace;
@@ -129,7 +129,8 @@ impl Imds {
     }
 
     /// The series that clients count in; there once, whether or not the service is asked.
-    pub(crate) fn register(section: &Section<'_>) -> Result<IntCounterVec, MetricsError> {
+    pub(crate) fn register(registry: &Registry) -> Result<IntCounterVec, MetricsError> {
+        let section = Section::new(registry, "platform");
         let requests = section.counters(
             "imds_requests_total",
             "Requests to the instance metadata service by what was asked for and how it ended.",

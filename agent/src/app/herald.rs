@@ -49,7 +49,13 @@ impl Herald {
                 () = call.over() => tracing::warn!(program = ?self.on_leave, "stopped: it took longer than the load balancer's time"),
             }
             drop(call);
-            departures.recalled().await;
+            // whoever else asks meanwhile finds it told already
+            loop {
+                tokio::select! {
+                    () = departures.recalled() => break,
+                    again = duty.called() => drop(again),
+                }
+            }
             let ran = tokio::time::timeout(RETURN_TIME, run(&self.on_return, "")).await;
             if ran.is_err() {
                 tracing::warn!(program = ?self.on_return, "stopped: it took longer than {RETURN_TIME:?}");

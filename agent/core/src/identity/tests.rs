@@ -1,3 +1,5 @@
+//! What a token source promises, on paused time.
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

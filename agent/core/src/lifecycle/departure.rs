@@ -240,9 +240,16 @@ impl Departures {
                 abandoned: Vec::new(),
             });
             it.source = source;
+            it.step = Step::Shedding;
             it.until = now + limit;
             roll.call += 1;
         });
+    }
+
+    /// Whether leaving may take longer still than `limit`, and has not come to its end.
+    pub(super) fn is_later_than(&self, limit: Duration) -> bool {
+        let later = |it: &UnderWay| it.step < Step::Left && it.until > Instant::now() + limit;
+        self.0.borrow().under_way.as_ref().is_some_and(later)
     }
 
     /// Nobody leaves any more.

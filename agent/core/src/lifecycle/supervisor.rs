@@ -307,7 +307,8 @@ impl Supervisor {
     ) -> Option<BoxFuture<'static, ()>> {
         let already = self.phase() == Phase::Shedding;
         let news = self.wanted.set(source, true);
-        if !news {
+        let shorter = limit.is_some_and(|limit| self.departures.is_later_than(limit));
+        if !news && !shorter {
             return None;
         }
         if !already {

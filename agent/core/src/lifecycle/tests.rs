@@ -467,3 +467,22 @@ fn path_of(address: &crate::net::ListenAddress) -> std::path::PathBuf {
         crate::net::ListenAddress::Tcp(_) => panic!("a unix socket"),
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_notice_hurries_what_is_under_way() {
+    let mut stage = stage(Duration::ZERO);
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Ready).await;
+    let mut duty = stage.departures.duty(Step::Finishing, "statements");
+    let start = Instant::now();
+    let minutes = Duration::from_secs(240);
+    stage.control.drain_within(DrainSource::Event, minutes);
+    let call = duty.called().await;
+    tokio::time::sleep(SHED).await;
+    let limit = Duration::from_secs(20);
+    stage.control.drain_within(DrainSource::Event, limit);
+    stage.control.drain_within(DrainSource::Event, minutes);
+    stage.departures.reached(Step::Left).await;
+    assert!(start.elapsed() <= SHED * 2 + limit, "{:?}", start.elapsed());
+    drop(call);
+}

@@ -1,3 +1,5 @@
+//! What `[platform]` accepts.
+
 use super::*;
 
 fn keys(json: &str) -> Vec<String> {

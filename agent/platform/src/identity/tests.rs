@@ -17,7 +17,7 @@ fn refresher() -> (
     let board = HealthBoard::new();
     let (publisher, source) = TokenPublisher::new(Resource::Redis);
     let registry = Registry::new();
-    let series = Series::register(&Section::new(&registry, "platform")).unwrap();
+    let series = Series::register(&registry).unwrap();
     let line = board.writer("platform:token-redis");
     let refresher = Refresher::new(Provider::Nobody("off"), publisher, line, &series);
     (refresher, source, board)
@@ -86,7 +86,7 @@ fn a_user_assigned_identity_is_named_in_the_query() {
         ..Default::default()
     };
     let registry = Registry::new();
-    let requests = crate::imds::Imds::register(&Section::new(&registry, "platform")).unwrap();
+    let requests = crate::imds::Imds::register(&registry).unwrap();
     let imds = crate::imds::Imds::new("http://127.0.0.1:1".parse().unwrap(), requests);
     let Provider::Managed { whom, .. } = Provider::managed(imds, &identity) else {
         panic!("a managed identity");

@@ -1,3 +1,5 @@
+//! Which failure means what.
+
 use super::*;
 
 fn status(status: u16) -> ImdsError {

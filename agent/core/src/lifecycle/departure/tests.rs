@@ -1,3 +1,5 @@
+//! Steps, duties and their time, on paused time.
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -14,7 +14,6 @@ pub(super) struct Steps {
 impl Steps {
     /// The load balancer looks away, and whoever tells the local web server has done so.
     pub(super) async fn shed(self) {
-        self.departures.enter(Step::Shedding);
         tokio::time::sleep_until(self.start + self.budget.shed).await;
         self.finish(Step::Shedding).await;
     }

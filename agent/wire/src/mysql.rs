@@ -6,6 +6,7 @@
 //! - [`handshake`], [`auth`]: connection phase.
 //! - [`command`], [`request`]: what a client sends, and where a command ends.
 //! - [`response`], [`resultset`]: OK, ERR, EOF, session state; small result sets made locally.
+//! - [`prepared`]: prepared statements apart from their connection.
 //! - [`exchange`]: relays and follows one reply.
 
 pub mod auth;
@@ -15,6 +16,7 @@ pub mod exchange;
 pub mod flags;
 pub mod handshake;
 pub mod packet;
+pub mod prepared;
 pub mod request;
 pub mod response;
 pub mod resultset;

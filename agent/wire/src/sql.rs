@@ -13,9 +13,11 @@ use crate::mysql::flags::flag_set;
 mod classifier;
 mod head;
 mod lexer;
+mod objects;
 mod words;
 
 use lexer::{Lexer, Token};
+pub use objects::{ObjectChange, ObjectKind, ObjectName, object_change};
 
 /// Parts of the session's `sql_mode` that change how text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

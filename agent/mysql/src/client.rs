@@ -58,6 +58,17 @@ pub(crate) struct Request {
     pub(crate) reply_seq: u8,
 }
 
+impl Request {
+    /// In the place of a command that the endpoint itself carries out.
+    pub(crate) fn nothing(reply_seq: u8) -> Self {
+        Self {
+            packets: BytesMut::new(),
+            rest: None,
+            reply_seq,
+        }
+    }
+}
+
 /// Why no request came.
 #[derive(Debug)]
 pub(crate) enum RequestError {

@@ -99,6 +99,9 @@ pub struct Pool {
     pub age_max: Millis,
     /// Idle connections beyond `min_idle` are closed after this. Default 5 min.
     pub idle_timeout: Millis,
+    /// Statements kept prepared on one connection; the least recently used is closed first. Default 64. Never more than the
+    /// server's `max_prepared_stmt_count` allows each of its `max_connections`.
+    pub prepared_statements_max: usize,
 }
 
 impl Default for Pool {
@@ -109,6 +112,7 @@ impl Default for Pool {
             wait_timeout: Millis::from_secs(2),
             age_max: Millis::from_secs(30 * 60),
             idle_timeout: Millis::from_secs(5 * 60),
+            prepared_statements_max: 64,
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::config::{self, Config, Consistency};
 use crate::error::StatementError;
 use crate::metrics::Metrics;
 use crate::monitor::{self, Role, Watcher};
-use crate::pool::{Lease, Pool};
+use crate::pool::{Ask, Lease, Pool};
+use crate::prepared::Templates;
 use crate::server::{Account, Bucket, Idle};
 use crate::session::Session;
 use crate::variables::Learned;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) statement_size_max: usize,
     /// What SET statements do, as the servers told.
     pub(crate) learned: Learned,
+    /// Statements that servers have prepared before.
+    pub(crate) templates: Templates,
     /// Spreads reads over the replicas.
     pub(crate) turn: AtomicUsize,
     login_timeout: Duration,
@@ -72,13 +75,13 @@ impl Shared {
     pub(crate) async fn acquire_replica(
         &self,
         index: usize,
-        bucket: &Bucket,
+        ask: &Ask<'_>,
     ) -> Result<Lease, StatementError> {
         let pool = &self
             .replicas
             .get(index)
             .map_or(&self.primary, |replica| &replica.pool);
-        let acquired = pool.acquire(bucket).await;
+        let acquired = pool.acquire(ask).await;
         if matches!(acquired, Err(StatementError::Open { .. })) {
             self.set_fit(index, false);
         }
@@ -199,6 +202,7 @@ impl Proxy {
             monitor: config.monitor.clone(),
             statement_size_max: config.statement_size_max.as_usize(),
             learned: Learned::default(),
+            templates: Templates::default(),
             turn: AtomicUsize::new(0),
             login_timeout: config.login_timeout.get(),
         };
@@ -355,6 +359,7 @@ fn account(
         secret_dirs: secret_dirs.clone(),
         tls,
         connect_timeout: config.connect_timeout.get(),
+        statements_max: config.pool.prepared_statements_max,
         facts,
     }
 }

@@ -73,6 +73,9 @@ pub(crate) enum StatementError {
         server: String,
         source: ProtocolError,
     },
+    /// The connection that knew the session's LAST_INSERT_ID() was lost before anybody had asked it.
+    #[error("LAST_INSERT_ID() was lost with a connection to {server}")]
+    InsertIdLost { server: String },
     /// The client went away; nobody is left to tell.
     #[error("the client is gone")]
     ClientGone,
@@ -108,7 +111,9 @@ impl StatementError {
                     message.into_bytes(),
                 ))
             }
-            Self::ServerLost { .. } => Some(ErrPacket::new(SERVER_LOST, *b"HY000", text(""))),
+            Self::ServerLost { .. } | Self::InsertIdLost { .. } => {
+                Some(ErrPacket::new(SERVER_LOST, *b"HY000", text("")))
+            }
             Self::Protocol { .. } => Some(ErrPacket::new(MALFORMED_PACKET, *b"HY000", text(""))),
             Self::ClientGone => None,
         }

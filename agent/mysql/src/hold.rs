@@ -2,189 +2,312 @@
 //! above all, what the server reports (session tracking, status flags): the server's word is the truth, the text only adds what
 //! the server does not track (locks, diagnostics of the last statement).
 
+mod reason;
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
 use lamplighter_wire::mysql::flags::Status;
-use lamplighter_wire::sql::{Kind, Statement, Traits};
+use lamplighter_wire::sql::{
+    Kind, LexMode, ObjectChange, ObjectKind, ObjectName, Statement, Traits, object_change,
+};
 
-/// Why a client keeps its server connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum HoldReason {
-    /// A transaction is open. Ends with it.
-    Transaction,
-    /// The next command may ask for this one's diagnostics (SHOW WARNINGS, ROW_COUNT(), FOUND_ROWS()). Ends with the next command.
-    Diagnostics,
-    /// Session state changed: system variables.
-    SessionVariable,
-    /// User variables.
-    UserVariable,
-    /// Temporary tables.
-    TemporaryTable,
-    /// LOCK TABLES, FLUSH ... WITH READ LOCK, LOCK INSTANCE.
-    LockTables,
-    /// GET_LOCK().
-    UserLock,
-    /// Prepared statements, binary or text.
-    PreparedStatement,
-    /// LAST_INSERT_ID() has a value.
-    LastInsertId,
-    /// SET TRANSACTION for the next transaction.
-    NextTransaction,
-    /// HANDLER ... OPEN.
-    Handler,
-    /// XA transactions.
-    Xa,
-    /// A stored procedure or function ran: it may have taken locks, which no tracker reports.
-    StoredProgram,
-    /// Several statements in one command.
-    MultiStatement,
-    /// A statement too large to be looked through.
-    Oversized,
-    /// A statement we do not know.
-    Unknown,
-}
-
-impl HoldReason {
-    pub(crate) const ALL: [Self; 16] = [
-        Self::Transaction,
-        Self::Diagnostics,
-        Self::SessionVariable,
-        Self::UserVariable,
-        Self::TemporaryTable,
-        Self::LockTables,
-        Self::UserLock,
-        Self::PreparedStatement,
-        Self::LastInsertId,
-        Self::NextTransaction,
-        Self::Handler,
-        Self::Xa,
-        Self::StoredProgram,
-        Self::MultiStatement,
-        Self::Oversized,
-        Self::Unknown,
-    ];
-
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Transaction => "transaction",
-            Self::Diagnostics => "diagnostics",
-            Self::SessionVariable => "session_variable",
-            Self::UserVariable => "user_variable",
-            Self::TemporaryTable => "temporary_table",
-            Self::LockTables => "lock_tables",
-            Self::UserLock => "user_lock",
-            Self::PreparedStatement => "prepared_statement",
-            Self::LastInsertId => "last_insert_id",
-            Self::NextTransaction => "next_transaction",
-            Self::Handler => "handler",
-            Self::Xa => "xa",
-            Self::StoredProgram => "stored_program",
-            Self::MultiStatement => "multi_statement",
-            Self::Oversized => "oversized",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Whether a client that is asked to leave would lose something it cannot make again by reconnecting.
-    pub(crate) const fn is_worth_waiting_for(self) -> bool {
-        matches!(
-            self,
-            Self::Transaction
-                | Self::TemporaryTable
-                | Self::LockTables
-                | Self::UserLock
-                | Self::UserVariable
-                | Self::Xa
-        )
-    }
-}
+pub(crate) use reason::HoldReason;
 
 /// What the session knows of a command when its reply is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ran<'a> {
-    /// A text statement that was looked through.
-    Statement(&'a Statement),
+    /// A statement that was looked through, as text or prepared.
+    Statement {
+        statement: &'a Statement,
+        text: &'a [u8],
+        mode: LexMode,
+    },
     /// A SET whose effect the connection's bucket has taken over.
     UnderstoodSet,
-    /// A text statement too large for that.
+    /// A text statement too large for that, or in a character set that cannot be read.
     Oversized,
     /// Another command.
     Command(Command),
 }
 
-/// What is left on the connection after a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum After {
-    /// Nothing of this client's: anybody may have it.
-    Release,
-    /// Something that ends by itself: a transaction, or the right to ask about the last statement.
-    Hold(HoldReason),
-    /// Something that stays until the session is wiped.
-    Pin(HoldReason),
+/// What of a client's is on the connection it keeps. Empty: anybody may have the connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ties {
+    transaction: bool,
+    next_transaction: bool,
+    diagnostics: bool,
+    /// The client's own statement ids with an open cursor, and with pieces of parameters sent.
+    cursors: BTreeSet<u32>,
+    long_data: BTreeSet<u32>,
+    /// Things that are counted in and out by name; those without names are counted once.
+    objects: BTreeSet<Object>,
+    /// State that no statement provably takes away: only a wipe does.
+    forever: Option<HoldReason>,
 }
 
-/// Decides what is left on the connection after a command.
-pub(crate) fn after(ran: Ran<'_>, completion: &Completion) -> After {
-    if let Some(reason) = pinned_by(ran, completion) {
-        After::Pin(reason)
-    } else if completion.status.contains(Status::SERVER_STATUS_IN_TRANS) {
-        After::Hold(HoldReason::Transaction)
-    } else if has_diagnostics(ran, completion) {
-        After::Hold(HoldReason::Diagnostics)
-    } else {
-        After::Release
+type Object = (ObjectKind, Option<Bytes>, Bytes);
+
+/// What of the session decides how a reply is to be understood.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    /// The schema before the statement.
+    pub(crate) schema: Option<&'a Bytes>,
+    /// The session is known to have switched autocommit off.
+    pub(crate) autocommit_off: bool,
+}
+
+impl Ties {
+    /// Nothing of the client's is left.
+    pub(crate) fn is_free(&self) -> bool {
+        self.reason().is_none()
+    }
+
+    /// Nothing but the right to ask about the last statement.
+    pub(crate) fn only_diagnostics(&self) -> bool {
+        self.reason() == Some(HoldReason::Diagnostics)
+    }
+
+    /// State that no statement takes away.
+    pub(crate) const fn is_forever(&self) -> bool {
+        self.forever.is_some()
+    }
+
+    /// Text may mean something else on this connection than on any other.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_forever() || self.has(ObjectKind::TemporaryTable)
+    }
+
+    pub(crate) const fn in_transaction(&self) -> bool {
+        self.transaction
+    }
+
+    pub(crate) fn has_cursor(&self, id: u32) -> bool {
+        self.cursors.contains(&id)
+    }
+
+    pub(crate) fn has_long_data(&self, id: u32) -> bool {
+        self.long_data.contains(&id)
+    }
+
+    pub(crate) fn set_cursor(&mut self, id: u32, open: bool) {
+        if open {
+            self.cursors.insert(id);
+        } else {
+            self.cursors.remove(&id);
+        }
+    }
+
+    pub(crate) fn set_long_data(&mut self, id: u32, sent: bool) {
+        if sent {
+            self.long_data.insert(id);
+        } else {
+            self.long_data.remove(&id);
+        }
+    }
+
+    /// The question about the last statement is not possible any more.
+    pub(crate) const fn forget_diagnostics(&mut self) {
+        self.diagnostics = false;
+    }
+
+    /// The strongest reason to keep the connection.
+    pub(crate) fn reason(&self) -> Option<HoldReason> {
+        let object = || self.objects.first().map(|(kind, ..)| of_object(*kind));
+        let others = [
+            (self.transaction, HoldReason::Transaction),
+            (!self.cursors.is_empty(), HoldReason::Cursor),
+            (!self.long_data.is_empty(), HoldReason::LongData),
+            (self.next_transaction, HoldReason::NextTransaction),
+            (self.diagnostics, HoldReason::Diagnostics),
+        ];
+        self.forever.or_else(object).or_else(|| {
+            others
+                .iter()
+                .find_map(|(there, reason)| there.then_some(*reason))
+        })
+    }
+
+    /// Takes in what a command has left behind.
+    pub(crate) fn note(&mut self, ran: Ran<'_>, completion: &Completion, context: Context<'_>) {
+        self.transaction = completion.status.contains(Status::SERVER_STATUS_IN_TRANS);
+        if let Some(text) = &completion.track.transaction_characteristics {
+            self.next_transaction = !text.is_empty() && !self.transaction;
+        }
+        self.diagnostics = has_diagnostics(ran, completion);
+        let explained = match ran {
+            Ran::Oversized => self.keep(HoldReason::Oversized),
+            Ran::UnderstoodSet => true,
+            Ran::Command(command) => self.note_command(command),
+            Ran::Statement { .. } if had_no_effect(ran, completion) => false,
+            Ran::Statement {
+                statement,
+                text,
+                mode,
+            } => self.note_statement(statement, text, mode, completion, context),
+        };
+        let autocommit_lost = !completion.status.contains(Status::SERVER_STATUS_AUTOCOMMIT)
+            && !context.autocommit_off;
+        if autocommit_lost || (completion.track.state_change && !explained) {
+            self.keep(HoldReason::SessionVariable);
+        }
+    }
+
+    fn keep(&mut self, reason: HoldReason) -> bool {
+        self.forever.get_or_insert(reason);
+        true
+    }
+
+    /// Whether the session state that the server reports as changed is accounted for.
+    fn note_command(&mut self, command: Command) -> bool {
+        match command {
+            Command::InitDb => true,
+            Command::FieldList
+            | Command::Statistics
+            | Command::Ping
+            | Command::ProcessInfo
+            | Command::Query
+            | Command::StmtPrepare
+            | Command::StmtExecute
+            | Command::StmtSendLongData
+            | Command::StmtClose
+            | Command::StmtReset
+            | Command::StmtFetch
+            | Command::SetOption => false,
+            _ => self.keep(HoldReason::Unknown),
+        }
+    }
+
+    fn note_statement(
+        &mut self,
+        statement: &Statement,
+        text: &[u8],
+        mode: LexMode,
+        completion: &Completion,
+        context: Context<'_>,
+    ) -> bool {
+        if let Some(reason) = untraceable(statement) {
+            return self.keep(reason);
+        }
+        if statement.traits.contains(Traits::LOCK_FUNCTION) {
+            self.insert(ObjectKind::UserLocks, None, context.schema);
+        }
+        match statement.kind {
+            // changes nothing but the schema, which the connection's bucket follows
+            Kind::Use => true,
+            Kind::SetTransaction if completion.track.transaction_characteristics.is_none() => {
+                // MariaDB does not tell when it is used up
+                self.keep(HoldReason::NextTransaction)
+            }
+            _ if changes_objects(statement) => {
+                self.note_objects(statement, text, mode, completion, context)
+            }
+            Kind::Ddl if self.has(ObjectKind::TemporaryTable) && !is_create_or_drop(text) => {
+                // ALTER and RENAME may give a temporary table another name
+                self.keep(HoldReason::TemporaryTable)
+            }
+            _ => false,
+        }
+    }
+
+    fn note_objects(
+        &mut self,
+        statement: &Statement,
+        text: &[u8],
+        mode: LexMode,
+        completion: &Completion,
+        context: Context<'_>,
+    ) -> bool {
+        let failed = matches!(completion.outcome, Outcome::Err { .. });
+        match object_change(text, mode) {
+            None => self.keep(object_reason(statement)),
+            Some(ObjectChange::Made(kind, name)) => self.insert(kind, name, context.schema),
+            // which of the names are gone is not said
+            Some(ObjectChange::Gone(..)) if failed => false,
+            Some(ObjectChange::Gone(kind, names)) if names.is_empty() => {
+                self.objects.retain(|(have, ..)| *have != kind);
+                true
+            }
+            Some(ObjectChange::Gone(kind, names)) => {
+                for name in names {
+                    self.objects
+                        .remove(&object(kind, Some(name), context.schema));
+                }
+                true
+            }
+            Some(ObjectChange::Nothing) => false,
+        }
+    }
+
+    fn insert(
+        &mut self,
+        kind: ObjectKind,
+        name: Option<ObjectName<'_>>,
+        schema: Option<&Bytes>,
+    ) -> bool {
+        if self.objects.len() >= OBJECTS_MAX {
+            return self.keep(of_object(kind));
+        }
+        self.objects.insert(object(kind, name, schema))
+    }
+
+    fn has(&self, kind: ObjectKind) -> bool {
+        self.objects.iter().any(|(have, ..)| *have == kind)
     }
 }
 
-/// State that lasts until the session is wiped.
-fn pinned_by(ran: Ran<'_>, completion: &Completion) -> Option<HoldReason> {
-    let by_text = match ran {
-        Ran::Oversized => Some(HoldReason::Oversized),
-        Ran::Statement(statement) => statement_state(statement),
-        Ran::UnderstoodSet => None,
-        Ran::Command(command) => command_state(command),
+/// Named things of one client that are counted; with more of them it keeps its connection to its end.
+const OBJECTS_MAX: usize = 256;
+
+fn object(kind: ObjectKind, name: Option<ObjectName<'_>>, schema: Option<&Bytes>) -> Object {
+    let (own, name) = name.unwrap_or((None, &[]));
+    // only tables live in schemas
+    let schema = match own {
+        Some(own) => Some(Bytes::copy_from_slice(own)),
+        None if kind == ObjectKind::TemporaryTable => schema.cloned(),
+        None => None,
     };
-    if by_text.is_some() {
-        return by_text;
-    }
-    if completion
-        .track
-        .transaction_characteristics
-        .as_ref()
-        .is_some_and(|text| !text.is_empty())
-        && !completion.status.contains(Status::SERVER_STATUS_IN_TRANS)
-    {
-        return Some(HoldReason::NextTransaction);
-    }
-    if completion.last_insert_id != 0 {
-        return Some(HoldReason::LastInsertId);
-    }
-    if !completion.status.contains(Status::SERVER_STATUS_AUTOCOMMIT) {
-        return Some(HoldReason::SessionVariable);
-    }
-    // USE and COM_INIT_DB change nothing but the schema, which the connection's bucket follows
-    let only_schema = completion.track.schema.is_some()
-        && matches!(
-            ran,
-            Ran::Statement(Statement {
-                kind: Kind::Use,
-                ..
-            }) | Ran::Command(Command::InitDb)
-        );
-    let understood = only_schema || matches!(ran, Ran::UnderstoodSet);
-    (completion.track.state_change && !understood).then_some(HoldReason::SessionVariable)
+    (kind, schema, Bytes::copy_from_slice(name))
 }
 
-/// State that a statement's text gives away and the server may not report, or not by name.
-fn statement_state(statement: &Statement) -> Option<HoldReason> {
-    const BY_TRAIT: [(Traits, HoldReason); 8] = [
+const fn of_object(kind: ObjectKind) -> HoldReason {
+    match kind {
+        ObjectKind::TemporaryTable => HoldReason::TemporaryTable,
+        ObjectKind::Handler => HoldReason::Handler,
+        ObjectKind::Prepared => HoldReason::PreparedStatement,
+        ObjectKind::TableLocks | ObjectKind::InstanceLock => HoldReason::LockTables,
+        ObjectKind::UserLocks => HoldReason::UserLock,
+        ObjectKind::Xa => HoldReason::Xa,
+    }
+}
+
+/// A single statement that the server refused before it ran: it could not be parsed, or names what does not exist.
+fn had_no_effect(ran: Ran<'_>, completion: &Completion) -> bool {
+    /// ER_BAD_DB_ERROR, ER_BAD_FIELD_ERROR, ER_PARSE_ERROR, ER_NO_SUCH_TABLE, ER_SP_DOES_NOT_EXIST,
+    /// ER_UNKNOWN_SYSTEM_VARIABLE, ER_WRONG_VALUE_FOR_VAR.
+    const BEFORE: [u16; 7] = [1049, 1054, 1064, 1146, 1305, 1193, 1231];
+    let Ran::Statement { statement, .. } = ran else {
+        return false;
+    };
+    let single = !statement.traits.contains(Traits::MULTI_STATEMENT)
+        && !matches!(statement.kind, Kind::Call | Kind::Execute)
+        && !statement
+            .traits
+            .intersects(Traits::UNKNOWN_FUNCTION.union(Traits::USER_VARIABLE));
+    single
+        && completion.results == 1
+        && matches!(&completion.outcome, Outcome::Err { code, .. } if BEFORE.contains(code))
+}
+
+/// State that no later statement provably takes away.
+fn untraceable(statement: &Statement) -> Option<HoldReason> {
+    const BY_TRAIT: [(Traits, HoldReason); 5] = [
         (Traits::MULTI_STATEMENT, HoldReason::MultiStatement),
         (Traits::UNTERMINATED, HoldReason::Unknown),
-        (Traits::LOCK_FUNCTION, HoldReason::UserLock),
-        (Traits::TEMPORARY_TABLE, HoldReason::TemporaryTable),
         (Traits::USER_VARIABLE, HoldReason::UserVariable),
         (Traits::ASSIGNMENT, HoldReason::UserVariable),
-        (Traits::LAST_INSERT_ID, HoldReason::LastInsertId),
         (Traits::UNKNOWN_FUNCTION, HoldReason::StoredProgram),
     ];
     if let Some((_, reason)) = BY_TRAIT
@@ -194,63 +317,52 @@ fn statement_state(statement: &Statement) -> Option<HoldReason> {
         return Some(*reason);
     }
     match statement.kind {
-        Kind::LockTables | Kind::Flush => Some(HoldReason::LockTables),
-        Kind::Handler => Some(HoldReason::Handler),
-        Kind::Xa => Some(HoldReason::Xa),
         Kind::Call => Some(HoldReason::StoredProgram),
-        Kind::Prepare | Kind::Execute | Kind::Deallocate => Some(HoldReason::PreparedStatement),
-        Kind::SetVariables
-        | Kind::SetNames
-        | Kind::SetOther
-        | Kind::SetSessionTransaction
-        | Kind::SetGlobalOrPersist => Some(HoldReason::SessionVariable),
-        Kind::SetTransaction => Some(HoldReason::NextTransaction),
-        Kind::Empty
-        | Kind::Select
-        | Kind::With
-        | Kind::Table
-        | Kind::Values
-        | Kind::Show
-        | Kind::ShowDiagnostics
-        | Kind::Explain
-        | Kind::Insert
-        | Kind::Replace
-        | Kind::Update
-        | Kind::Delete
-        | Kind::Ddl
-        | Kind::Begin { .. }
-        | Kind::Commit
-        | Kind::Rollback
-        | Kind::Savepoint
-        | Kind::RollbackToSavepoint
-        | Kind::ReleaseSavepoint
-        | Kind::Use
-        | Kind::UnlockTables
-        | Kind::LoadData
-        | Kind::Do
-        | Kind::Kill
-        | Kind::GetDiagnostics => None,
-        _ => Some(HoldReason::Unknown),
+        Kind::Execute => Some(HoldReason::PreparedStatement),
+        Kind::SetVariables | Kind::SetNames | Kind::SetOther | Kind::SetSessionTransaction => {
+            Some(HoldReason::SessionVariable)
+        }
+        Kind::Other => Some(HoldReason::Unknown),
+        _ => None,
     }
 }
 
-fn command_state(command: Command) -> Option<HoldReason> {
-    match command {
-        Command::InitDb
-        | Command::FieldList
-        | Command::Statistics
-        | Command::Ping
-        | Command::ProcessInfo
-        | Command::Query => None,
-        Command::StmtPrepare
-        | Command::StmtExecute
-        | Command::StmtSendLongData
-        | Command::StmtClose
-        | Command::StmtReset
-        | Command::StmtFetch => Some(HoldReason::PreparedStatement),
-        Command::SetOption => Some(HoldReason::SessionVariable),
-        _ => Some(HoldReason::Unknown),
+fn changes_objects(statement: &Statement) -> bool {
+    matches!(
+        statement.kind,
+        Kind::LockTables
+            | Kind::UnlockTables
+            | Kind::LockInstance
+            | Kind::Flush
+            | Kind::Handler
+            | Kind::Xa
+            | Kind::Prepare
+            | Kind::Deallocate
+    ) || statement
+        .traits
+        .intersects(Traits::TEMPORARY_TABLE.union(Traits::RELEASE_LOCK_FUNCTION))
+}
+
+/// What a statement of [`changes_objects`] is kept for when its text could not be read.
+fn object_reason(statement: &Statement) -> HoldReason {
+    match statement.kind {
+        Kind::LockTables | Kind::UnlockTables | Kind::LockInstance | Kind::Flush => {
+            HoldReason::LockTables
+        }
+        Kind::Handler => HoldReason::Handler,
+        Kind::Xa => HoldReason::Xa,
+        Kind::Prepare | Kind::Deallocate => HoldReason::PreparedStatement,
+        _ if statement.traits.contains(Traits::TEMPORARY_TABLE) => HoldReason::TemporaryTable,
+        _ => HoldReason::UserLock,
     }
+}
+
+fn is_create_or_drop(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    [&b"create"[..], b"drop"].iter().any(|word| {
+        text.get(..word.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(word))
+    })
 }
 
 /// The next command may ask about this one, and only this connection knows the answer.
@@ -260,7 +372,7 @@ fn has_diagnostics(ran: Ran<'_>, completion: &Completion) -> bool {
     }
     match ran {
         // what a plain read leaves behind (the number of its rows) is captured
-        Ran::Statement(statement) => {
+        Ran::Statement { statement, .. } => {
             !is_plain_read(statement) || statement.traits.contains(Traits::SQL_CALC_FOUND_ROWS)
         }
         Ran::Oversized => true,
@@ -285,7 +397,17 @@ fn is_plain_read(statement: &Statement) -> bool {
 
 /// A statement whose text says that it leaves state on its connection.
 pub(crate) fn leaves_state(statement: &Statement) -> bool {
-    statement_state(statement).is_some()
+    untraceable(statement).is_some()
+        || changes_objects(statement)
+        || statement.kind == Kind::SetTransaction
+        || statement
+            .traits
+            .intersects(Traits::LOCK_FUNCTION.union(Traits::LAST_INSERT_ID))
+}
+
+/// A statement whose text has to be kept until its reply is over, to see what it made or took away.
+pub(crate) fn takes_objects(statement: &Statement) -> bool {
+    changes_objects(statement) || statement.kind == Kind::Ddl
 }
 
 /// A statement that asks about the one before it.

@@ -1,13 +1,16 @@
 //! Every series of the endpoint, with its help text. Registered once, handed down as handles.
 
 use lamplighter_core::metrics::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS, MetricsError,
-    Registry, Section,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS,
+    MetricsError, Registry, Section,
 };
 
 use crate::hold::HoldReason;
 use crate::pool::Discard;
 use crate::route::Why;
+
+/// Bounds of the time a client keeps a connection, in seconds: from one statement to a client that stays.
+const HOLD_SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
 
 /// The endpoint's series.
 #[derive(Debug, Clone)]
@@ -28,6 +31,10 @@ pub struct Metrics {
     pub command_seconds: Histogram,
     /// Times a client kept its server connection, by reason.
     pub holds: IntCounterVec,
+    /// How long they kept it, by the strongest reason.
+    pub hold_seconds: HistogramVec,
+    /// COM_STMT_PREPARE answered without a server, because the statement is known.
+    pub prepares_local: IntCounter,
     /// Clients that keep a server connection now, by reason.
     pub held: IntGaugeVec,
     /// Server connections by server and state.
@@ -94,6 +101,16 @@ impl Metrics {
                 "holds_total",
                 "Times a client kept its server connection, by reason.",
                 &["reason"],
+            )?,
+            hold_seconds: s.histograms(
+                "hold_seconds",
+                "Time a client kept its server connection beyond one command, by reason.",
+                &["reason"],
+                &HOLD_SECONDS,
+            )?,
+            prepares_local: s.counter(
+                "prepares_local_total",
+                "Statements prepared without a server, because a server prepared the same before.",
             )?,
             held: s.gauges(
                 "held",
@@ -166,6 +183,7 @@ impl Metrics {
         for reason in HoldReason::ALL {
             self.holds.with_label_values(&[reason.label()]);
             self.held.with_label_values(&[reason.label()]);
+            self.hold_seconds.with_label_values(&[reason.label()]);
         }
         for why in Why::ALL {
             self.routed

@@ -1,61 +1,91 @@
 //! The connections to one server: at most so many, given out in the order of asking, each idle one kept in the bucket of what
 //! its next client must share with its last. Only [`Idle`] connections can come back.
 
+mod discard;
+mod lease;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lamplighter_core::metrics::IntGauge;
-use lamplighter_wire::mysql::flags::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 use crate::error::{OpenError, StatementError};
+use crate::insert_id::OfSession;
 use crate::metrics::Metrics;
-use crate::server::{Account, Bucket, Busy, Idle};
+use crate::prepared::Template;
+use crate::server::{Account, Bucket, Idle};
 
-/// Why a server connection was closed instead of reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Discard {
-    /// Dropped while a command was on its way: the client left, the server broke off, or a fault of ours.
-    Busy,
-    /// The server closed it while it was idle.
-    ServerClosed,
-    /// Idle for too long.
-    Idle,
-    /// Open for too long.
-    Age,
-    /// Its place was needed for another bucket.
-    Evicted,
-    /// What a client left on it could not be wiped.
-    ResetFailed,
-    /// The server's role or address changed, or we are draining.
-    Retired,
+pub(crate) use discard::Discard;
+use lease::Place;
+pub(crate) use lease::{BusyLease, Lease};
+
+/// A connection stays the one that knows a session's LAST_INSERT_ID() for this long; then the server is asked.
+const INSERT_ID_TIME: Duration = Duration::from_secs(1);
+
+/// What a client's next command needs.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) bucket: &'a Bucket,
+    /// The asking session's LAST_INSERT_ID().
+    pub(crate) session: Option<&'a OfSession>,
+    /// The command may read LAST_INSERT_ID().
+    pub(crate) insert_id: bool,
+    /// A statement that had better be prepared there.
+    pub(crate) template: Option<&'a Arc<Template>>,
+    /// The connection may be adapted together with the command, which does no harm under another state.
+    pub(crate) ahead: bool,
 }
 
-impl Discard {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Busy,
-        Self::ServerClosed,
-        Self::Idle,
-        Self::Age,
-        Self::Evicted,
-        Self::ResetFailed,
-        Self::Retired,
-    ];
+type Preference = fn(&Ask<'_>, &Idle) -> bool;
 
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::ServerClosed => "server_closed",
-            Self::Idle => "idle_timeout",
-            Self::Age => "age",
-            Self::Evicted => "evicted",
-            Self::ResetFailed => "reset_failed",
-            Self::Retired => "retired",
+impl<'a> Ask<'a> {
+    /// For commands of which only the bucket matters.
+    pub(crate) const fn of(bucket: &'a Bucket) -> Self {
+        Self {
+            bucket,
+            session: None,
+            insert_id: false,
+            template: None,
+            ahead: false,
         }
     }
+
+    fn preferences(&self) -> impl Iterator<Item = Preference> {
+        let knows: Preference = |ask, idle| {
+            let of_session = ask.session.is_some_and(|id| idle.insert_id().is_of(id));
+            of_session && idle.bucket().is_near(ask.bucket)
+        };
+        let prepared: Preference = |ask, idle| {
+            idle.bucket() == ask.bucket && ask.template.is_some_and(|it| idle.has_prepared(it))
+        };
+        let equal_and_free: Preference = |ask, idle| {
+            idle.bucket() == ask.bucket && !idle.insert_id().is_wanted_beside(ask.session)
+        };
+        let equal: Preference = |ask, idle| idle.bucket() == ask.bucket;
+        let near: Preference = |ask, idle| idle.bucket().is_near(ask.bucket);
+        [
+            self.insert_id.then_some(knows),
+            self.template.is_some().then_some(prepared),
+            Some(equal_and_free),
+            Some(equal),
+            Some(near),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// What [`Pool::take`] found.
+#[derive(Debug, Default)]
+struct Taken {
+    found: Option<Idle>,
+    discarded: Vec<Discard>,
+    /// To be closed, once the server has told what its last session may want to know.
+    evicted: Option<Idle>,
 }
 
 /// The pool of one server.
@@ -92,28 +122,22 @@ struct Parked {
     generation: u64,
 }
 
-/// The right to one connection of the pool. Dropped in whatever way, it gives the right back and counts the connection out.
-#[derive(Debug)]
-struct Place {
-    pool: Arc<Pool>,
-    generation: u64,
-    /// A connection, open or being opened, is counted in `Inner::open` for this place.
-    counted: bool,
-    _permit: OwnedSemaphorePermit,
+impl Parked {
+    fn is_owed(&self) -> bool {
+        self.connection.insert_id().is_wanted_beside(None)
+    }
 }
 
-/// A connection taken from its pool, between two packets.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    place: Place,
-    connection: Idle,
-}
-
-/// A connection taken from its pool, with a command on its way. Dropped, the connection is closed.
-#[derive(Debug)]
-pub(crate) struct BusyLease {
-    pub(crate) connection: Busy,
-    place: Place,
+impl Inner {
+    /// What has been idle longest goes first, but not what somebody may want to know something from.
+    fn evict(&mut self) -> Option<Parked> {
+        let index = self
+            .idle
+            .iter()
+            .position(|parked| !parked.is_owed())
+            .unwrap_or(0);
+        self.idle.remove(index)
+    }
 }
 
 impl Pool {
@@ -150,33 +174,91 @@ impl Pool {
         &self.name
     }
 
-    /// A connection of `bucket`: an idle one if there is one, else a new one, within the wait limit.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        bucket: &Bucket,
-    ) -> Result<Lease, StatementError> {
+    /// A connection as it is asked for: an idle one if there is one, else a new one, within the wait limit.
+    pub(crate) async fn acquire(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, StatementError> {
         let mut place = self.place().await?;
-        let (found, discarded) = self.take(bucket);
+        let taken = self.take(ask);
         place.counted = true;
-        for reason in discarded {
+        for reason in taken.discarded {
             self.count_discard(reason);
         }
-        let Some(connection) = found else {
-            return self.open(place, bucket).await;
+        if let Some(connection) = taken.evicted {
+            // its session may still want to know its LAST_INSERT_ID(); if the server does not say, the session hears that
+            drop(connection.settle_insert_id().await);
+            self.count_discard(Discard::Evicted);
+        }
+        let Some(connection) = taken.found else {
+            let lease = self.open(place, ask.bucket).await?;
+            return self.adapted(lease.place, lease.connection, ask).await;
         };
-        if connection.bucket() == bucket {
+        self.adapted(place, connection, ask).await
+    }
+
+    /// Brings the connection into the state that is asked for, or opens one in its place.
+    async fn adapted(
+        &self,
+        place: Place,
+        connection: Idle,
+        ask: &Ask<'_>,
+    ) -> Result<Lease, StatementError> {
+        let insert_id = self.wanted_insert_id(&connection, ask).await?;
+        let fits = connection.bucket() == ask.bucket && insert_id.is_none();
+        if fits && !connection.insert_id().is_wanted_beside(ask.session) {
             return Ok(Lease { place, connection });
         }
-        self.metrics.adapted.inc();
-        match connection.adapt(bucket).await {
+        if connection.bucket() != ask.bucket {
+            self.metrics.adapted.inc();
+        }
+        let adapted = if ask.ahead {
+            connection.adapt_ahead(ask.bucket, insert_id)
+        } else {
+            connection.adapt(ask.bucket, insert_id).await
+        };
+        match adapted {
             Ok(connection) => Ok(Lease { place, connection }),
             // the client's own mistake: no such schema, no right to it
-            Err(source @ OpenError::Refused(_)) => Err(StatementError::Open {
-                server: self.name.clone(),
-                source,
-            }),
+            Err(source @ OpenError::Refused(_)) => Err(self.not_open(source)),
             // it had died while idle, or cannot be wiped
-            Err(_) => self.open(place, bucket).await,
+            Err(_) => {
+                let Lease { place, connection } = self.open(place, ask.bucket).await?;
+                let insert_id = self.wanted_insert_id(&connection, ask).await?;
+                match connection.adapt(ask.bucket, insert_id).await {
+                    Ok(connection) => Ok(Lease { place, connection }),
+                    Err(source) => Err(self.not_open(source)),
+                }
+            }
+        }
+    }
+
+    /// What LAST_INSERT_ID() has to be set to, if it matters and is not so already.
+    async fn wanted_insert_id(
+        &self,
+        connection: &Idle,
+        ask: &Ask<'_>,
+    ) -> Result<Option<u64>, StatementError> {
+        let Some(session) = ask.session.filter(|_| ask.insert_id) else {
+            return Ok(None);
+        };
+        if connection.insert_id().is_of(session) {
+            return Ok(None);
+        }
+        let known = match session {
+            OfSession::Known(value) => Some(*value),
+            OfSession::Awaited(awaited) => {
+                tokio::time::timeout(self.limits.wait_timeout.get(), awaited.value())
+                    .await
+                    .unwrap_or_default()
+            }
+        };
+        known.map(Some).ok_or_else(|| StatementError::InsertIdLost {
+            server: self.name.clone(),
+        })
+    }
+
+    fn not_open(&self, source: OpenError) -> StatementError {
+        StatementError::Open {
+            server: self.name.clone(),
+            source,
         }
     }
 
@@ -217,52 +299,55 @@ impl Pool {
         }
     }
 
-    /// An idle connection of `bucket`, or room to open one. The connections on the way that cannot be used are closed here.
-    fn take(&self, bucket: &Bucket) -> (Option<Idle>, Vec<Discard>) {
-        let mut discarded = Vec::new();
+    /// An idle connection that fits or can be made to, or room to open one. The connections on the way that cannot be used are
+    /// closed here.
+    fn take(&self, ask: &Ask<'_>) -> Taken {
+        let mut taken = Taken::default();
         let mut inner = self.lock();
-        if inner.last_wanted.as_ref() != Some(bucket) {
-            inner.last_wanted = Some(bucket.clone());
+        if inner.last_wanted.as_ref() != Some(ask.bucket) {
+            inner.last_wanted = Some(ask.bucket.clone());
         }
-        let mut found = None;
-        // one that fits, else one that can be made to fit
-        let fits: [fn(&Bucket, &Bucket) -> bool; 2] = [|have, want| have == want, Bucket::is_near];
-        'search: for fit in fits {
+        'search: for fit in ask.preferences() {
             while let Some(index) = inner
                 .idle
                 .iter()
-                .rposition(|parked| fit(parked.connection.bucket(), bucket))
+                .rposition(|parked| fit(ask, &parked.connection))
             {
                 let Some(mut parked) = inner.idle.remove(index) else {
                     break;
                 };
                 if let Some(reason) = self.unfit(&mut parked) {
                     inner.open -= 1;
-                    discarded.push(reason);
+                    taken.discarded.push(reason);
                 } else {
-                    found = Some(parked.connection);
+                    taken.found = Some(parked.connection);
                     break 'search;
                 }
             }
         }
-        if found.is_none() {
-            // make room: what has been idle longest goes first
-            while inner.open >= self.limits.max_server_connections
-                && inner.idle.pop_front().is_some()
+        if taken.found.is_none() {
+            if inner.open >= self.limits.max_server_connections
+                && let Some(parked) = inner.evict()
             {
                 inner.open -= 1;
-                discarded.push(Discard::Evicted);
+                if parked.connection.insert_id().is_wanted_beside(None) {
+                    taken.evicted = Some(parked.connection);
+                } else {
+                    taken.discarded.push(Discard::Evicted);
+                }
             }
             inner.open += 1;
         }
         self.show(&inner);
-        (found, discarded)
+        taken
     }
 
     fn unfit(&self, parked: &mut Parked) -> Option<Discard> {
         if parked.generation != self.generation.load(Ordering::Acquire) {
             Some(Discard::Retired)
-        } else if parked.connection.opened().elapsed() > self.limits.age_max.get() {
+        } else if parked.connection.opened().elapsed() > self.limits.age_max.get()
+            && !parked.is_owed()
+        {
             Some(Discard::Age)
         } else if !parked.connection.is_quiet() {
             Some(Discard::ServerClosed)
@@ -283,10 +368,7 @@ impl Pool {
             Ok(connection) => Ok(Lease { place, connection }),
             Err(source) => {
                 place.uncount();
-                Err(StatementError::Open {
-                    server: self.name.clone(),
-                    source,
-                })
+                Err(self.not_open(source))
             }
         }
     }
@@ -309,6 +391,7 @@ impl Pool {
         for reason in self.sweep() {
             self.count_discard(reason);
         }
+        self.settle_insert_ids().await;
         if let Some(bucket) = self.wants_one_ready()
             && let Ok(permit) = Arc::clone(&self.places).try_acquire_owned()
         {
@@ -328,6 +411,35 @@ impl Pool {
         }
     }
 
+    /// Asks for each LAST_INSERT_ID() that a session has left behind and may want, so that its connection is free.
+    async fn settle_insert_ids(self: &Arc<Self>) {
+        while let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            let Some(parked) = self.take_owed() else {
+                return;
+            };
+            self.busy_gauge.inc();
+            let place = Place {
+                pool: Arc::clone(self),
+                generation: parked.generation,
+                counted: true,
+                _permit: permit,
+            };
+            // one that has died is counted out by its place
+            if let Ok(connection) = parked.connection.settle_insert_id().await {
+                Lease { place, connection }.release();
+            }
+        }
+    }
+
+    fn take_owed(&self) -> Option<Parked> {
+        let mut inner = self.lock();
+        let index = inner
+            .idle
+            .iter()
+            .position(|parked| parked.since.elapsed() > INSERT_ID_TIME && parked.is_owed())?;
+        inner.idle.remove(index)
+    }
+
     fn sweep(&self) -> Vec<Discard> {
         let mut inner = self.lock();
         let mut discarded = Vec::new();
@@ -335,6 +447,7 @@ impl Pool {
         // newest first, so that the oldest are the ones beyond `min_idle`
         while let Some(mut parked) = inner.idle.pop_back() {
             let idle_too_long = kept.len() >= self.limits.min_idle
+                && !parked.is_owed()
                 && parked.since.elapsed() > self.limits.idle_timeout.get();
             match self
                 .unfit(&mut parked)
@@ -373,102 +486,6 @@ impl Pool {
             .discarded
             .with_label_values(&[reason.label()])
             .inc();
-    }
-}
-
-impl Place {
-    /// The connection is gone without having been in anybody's hands.
-    fn uncount(&mut self) {
-        if std::mem::take(&mut self.counted) {
-            self.pool.lock().open -= 1;
-        }
-    }
-
-    fn close(mut self, reason: Discard) {
-        self.uncount();
-        self.pool.count_discard(reason);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.counted {
-            self.uncount();
-            self.pool.count_discard(Discard::Busy);
-        }
-        self.pool.busy_gauge.dec();
-    }
-}
-
-impl Lease {
-    /// Gives the connection back for the next client of its bucket.
-    pub(crate) fn release(self) {
-        let Self {
-            mut place,
-            connection,
-        } = self;
-        let pool = Arc::clone(&place.pool);
-        if place.generation != pool.generation.load(Ordering::Acquire) {
-            return place.close(Discard::Retired);
-        }
-        let mut inner = pool.lock();
-        inner.idle.push_back(Parked {
-            connection,
-            since: Instant::now(),
-            generation: place.generation,
-        });
-        // the count goes with the connection
-        place.counted = false;
-        pool.show(&inner);
-        drop(inner);
-        // only now may the next in line come: it must find the connection
-        drop(place);
-    }
-
-    /// Wipes what a client left on the connection, then gives it back.
-    pub(crate) async fn reset_and_release(self) {
-        let Self { place, connection } = self;
-        let limit = Duration::from_secs(5);
-        match tokio::time::timeout(limit, connection.reset()).await {
-            Ok(Ok(connection)) => Self { place, connection }.release(),
-            Ok(Err(_)) | Err(_) => place.close(Discard::ResetFailed),
-        }
-    }
-
-    /// Closes the connection.
-    pub(crate) fn close(self, reason: Discard) {
-        self.place.close(reason);
-    }
-
-    /// Takes the connection into use.
-    pub(crate) fn start(self) -> BusyLease {
-        let connection = self.connection.start();
-        BusyLease {
-            connection,
-            place: self.place,
-        }
-    }
-
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.place.pool
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        self.connection.status()
-    }
-}
-
-impl BusyLease {
-    /// Back to between two packets.
-    pub(crate) fn finish(self, finish: impl FnOnce(Busy) -> Idle) -> Lease {
-        Lease {
-            connection: finish(self.connection),
-            place: self.place,
-        }
-    }
-
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.place.pool
     }
 }
 

@@ -2,9 +2,12 @@
 //! only [`Busy`] can send and receive, and the one way from busy to idle is [`Busy::finish`] with the [`Boundary`] that the
 //! reply's own end made. Everything else (drop, timeout, error, a client that left) closes the socket.
 
+mod batch;
 mod login;
+mod statements;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,14 +18,19 @@ use lamplighter_wire::mysql::exchange::{
 };
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
+use lamplighter_wire::mysql::prepared::PrepareReply;
 use lamplighter_wire::mysql::response::ErrPacket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+pub(crate) use batch::Batch;
 pub(crate) use login::{Account, ServerFacts};
+pub(crate) use statements::Wanted;
 
 use crate::error::OpenError;
+use crate::insert_id::{self, OfConnection, OfSession};
+use crate::prepared::Template;
 use crate::variables::Variables;
 
 /// What two clients must share to share a server connection.
@@ -88,6 +96,14 @@ struct Link {
     opened: Instant,
     /// Has answered a statement of a client before: a lost connection may then be an old one that the server closed.
     reused: bool,
+    /// The server's id of it, for KILL.
+    thread_id: u32,
+    statements: statements::Statements,
+    /// How many statements may be prepared here at once.
+    statements_max: usize,
+    insert_id: OfConnection,
+    /// What goes in front of the next command, its replies read before that command's.
+    ahead: Option<Batch>,
 }
 
 /// A server connection between two packets, with nothing to be read.
@@ -135,6 +151,33 @@ impl Idle {
         Busy(self.0)
     }
 
+    /// The server's id of it.
+    pub(crate) fn thread_id(&self) -> u32 {
+        self.0.thread_id
+    }
+
+    /// LAST_INSERT_ID() on it.
+    pub(crate) fn insert_id(&self) -> &OfConnection {
+        &self.0.insert_id
+    }
+
+    /// A statement that clients share is prepared on it.
+    pub(crate) fn has_prepared(&self, template: &Arc<Template>) -> bool {
+        self.0.statements.has(template)
+    }
+
+    /// Closes a prepared statement, in front of the next command.
+    pub(crate) fn close_prepared(&mut self, wanted: &Wanted) {
+        self.0.statements.close(wanted);
+    }
+
+    /// A session leaves its LAST_INSERT_ID() behind; it gets to know it when somebody asks.
+    pub(crate) fn owe_insert_id(&mut self) -> OfSession {
+        let (awaited, owed) = insert_id::pending();
+        self.0.insert_id = OfConnection::Owed(owed);
+        OfSession::Awaited(awaited)
+    }
+
     /// Wipes the session as COM_RESET_CONNECTION does, then sets up again what the login had set up. One round trip.
     ///
     /// # Errors
@@ -144,59 +187,114 @@ impl Idle {
             variables: Variables::default(),
             ..self.0.bucket.clone()
         };
-        self.change(&wanted, true).await
+        let batch = Batch::wiping(&self.0, &wanted)?;
+        self.run_batch(batch).await
     }
 
-    /// Makes it a connection of `wanted`, which must be near its own bucket. One round trip, the server's word awaited: the
-    /// client's statement must not run in another schema or under other variables than it was meant for.
+    /// Makes it a connection of `wanted`, which must be near its own bucket, and, if `insert_id` is given, one on which
+    /// LAST_INSERT_ID() is that. One round trip, the server's word awaited, if anything is to be done.
     ///
     /// # Errors
     /// As [`Idle::reset`].
-    pub(crate) async fn adapt(self, wanted: &Bucket) -> Result<Self, OpenError> {
-        let wipe = self
-            .0
-            .bucket
-            .variables
-            .statement_to(&wanted.variables)
-            .is_none();
-        self.change(wanted, wipe).await
+    pub(crate) async fn adapt(
+        self,
+        wanted: &Bucket,
+        insert_id: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        match Batch::adapting(&self.0, wanted, insert_id)? {
+            None => Ok(self),
+            Some(batch) => self.run_batch(batch).await,
+        }
     }
 
-    async fn change(self, wanted: &Bucket, wipe: bool) -> Result<Self, OpenError> {
-        if wipe && self.0.has_init_connect {
-            return Err(OpenError::TooOld(
-                "a session that can be wiped: init_connect is set",
-            ));
+    /// As [`Idle::adapt`], but what is to be done goes out together with the next command, and its replies are read before
+    /// that command's. For commands that do no harm under the wrong state: they run even if the server refuses the rest.
+    ///
+    /// # Errors
+    /// If it cannot be adapted.
+    pub(crate) fn adapt_ahead(
+        mut self,
+        wanted: &Bucket,
+        insert_id: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        if let Some(batch) = Batch::adapting(&self.0, wanted, insert_id)? {
+            self.0.bucket = wanted.clone();
+            self.0.ahead = Some(batch);
         }
-        let current = self.0.bucket.clone();
-        let restore = self.0.restore.clone();
+        Ok(self)
+    }
+
+    /// Asks for the LAST_INSERT_ID() of a session that has left.
+    ///
+    /// # Errors
+    /// As [`Idle::reset`].
+    pub(crate) async fn settle_insert_id(self) -> Result<Self, OpenError> {
+        let bucket = self.0.bucket.clone();
+        self.adapt(&bucket, None).await
+    }
+
+    async fn run_batch(self, batch: Batch) -> Result<Self, OpenError> {
         let mut busy = self.start();
-        let mut out = BytesMut::new();
-        let mut replies = Vec::with_capacity(4);
-        let mut say = |what: Command, argument: &[u8], reply| {
-            out.extend_from_slice(&command(what, argument));
-            replies.push(reply);
+        busy.send(&batch.packets).await?;
+        busy.receive_batch(batch).await
+    }
+}
+
+impl Busy {
+    /// Sends packets as they are, behind what has to go in front of them.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let closing = self.0.statements.take_closing();
+        let ahead = self.0.ahead.as_ref().map(|batch| &batch.packets);
+        if closing.is_none() && ahead.is_none_or(BytesMut::is_empty) {
+            return self.write(bytes).await;
+        }
+        // one write: they are to arrive together
+        let mut all = closing.unwrap_or_default();
+        if let Some(batch) = &mut self.0.ahead {
+            all.extend_from_slice(&batch.packets.split());
+        }
+        all.extend_from_slice(bytes);
+        self.write(&all).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.0.stream {
+            Stream::Plain(stream) => stream.write_all(bytes).await,
+            Stream::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Reads the replies to what went in front of the command, if anything did.
+    ///
+    /// # Errors
+    /// If the server refused any of it: the command's own reply, which is still to come, means nothing then.
+    pub(crate) async fn receive_ahead(&mut self) -> Result<(), OpenError> {
+        match self.0.ahead.take() {
+            None => Ok(()),
+            Some(batch) => self.receive_replies(&batch).await.map(|_| ()),
+        }
+    }
+
+    async fn receive_batch(mut self, batch: Batch) -> Result<Idle, OpenError> {
+        let Some((boundary, status)) = self.receive_replies(&batch).await? else {
+            return Ok(Idle(self.0));
         };
-        let mut variables = current.variables;
-        if wipe {
-            say(Command::ResetConnection, &[], ReplyShape::OkOrErr);
-            say(Command::Query, &restore, ReplyShape::Query);
-            variables = Variables::default();
-        }
-        if current.schema != wanted.schema
-            && let Some(schema) = &wanted.schema
-        {
-            say(Command::InitDb, schema, ReplyShape::OkOrErr);
-        }
-        if variables != wanted.variables
-            && let Some(sql) = variables.statement_to(&wanted.variables)
-        {
-            say(Command::Query, &sql, ReplyShape::Query);
-        }
-        busy.send(&out).await?;
+        let mut idle = self.finish(boundary, status, None);
+        idle.0.bucket = batch.wanted;
+        idle.0.reused = false;
+        Ok(idle)
+    }
+
+    async fn receive_replies(
+        &mut self,
+        batch: &Batch,
+    ) -> Result<Option<(Boundary, Status)>, OpenError> {
         let mut last = None;
-        for reply in replies {
-            let completion = busy.receive_reply(reply).await?;
+        for step in &batch.steps {
+            let (completion, row) = self.receive_row(step.reply()).await?;
             if let Outcome::Err {
                 code,
                 sql_state,
@@ -209,28 +307,10 @@ impl Idle {
                     message,
                 }));
             }
+            batch::note(&mut self.0, *step, &row)?;
             last = Some((completion.boundary, completion.status));
         }
-        let Some((boundary, status)) = last else {
-            return Ok(Self(busy.0));
-        };
-        let mut idle = busy.finish(boundary, status, None);
-        idle.0.bucket = wanted.clone();
-        idle.0.reused = false;
-        Ok(idle)
-    }
-}
-
-impl Busy {
-    /// Sends packets as they are.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.0.stream {
-            Stream::Plain(stream) => stream.write_all(bytes).await,
-            Stream::Tls(stream) => {
-                stream.write_all(bytes).await?;
-                stream.flush().await
-            }
-        }
+        Ok(last)
     }
 
     /// Appends what the server sent next; an end of the stream is an error. Safe to cancel.
@@ -292,42 +372,109 @@ impl Busy {
         self.receive_reply(ReplyShape::Query).await
     }
 
-    /// The packet of the only row that a query of our own gives, header included; it has so many columns.
-    async fn one_row(&mut self, sql: &[u8], columns: usize) -> io::Result<BytesMut> {
+    /// The packet of the only row that a query of our own gives, header included.
+    async fn one_row(&mut self, sql: &[u8]) -> io::Result<BytesMut> {
         self.send(&command(Command::Query, sql)).await?;
+        let (completion, row) = self.receive_row(ReplyShape::Query).await?;
+        require_ok(&completion.outcome)?;
+        Ok(row)
+    }
+
+    /// Prepares a statement unless it is prepared; the server's id of it, or the reply by which it refused.
+    pub(crate) async fn prepare(&mut self, wanted: &Wanted) -> io::Result<Result<u32, Completion>> {
+        if let Some(id) = self.0.statements.find(wanted) {
+            return Ok(Ok(id));
+        }
+        let text = wanted.template.text.clone();
+        match self.prepare_text(&text).await? {
+            Ok((id, _, _)) => {
+                self.keep_prepared(wanted.clone(), id);
+                Ok(Ok(id))
+            }
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    /// Prepares a text; the server's id of the statement and what it says of it, or the reply by which it refused.
+    pub(crate) async fn prepare_text(
+        &mut self,
+        text: &[u8],
+    ) -> io::Result<Result<(u32, PrepareReply, Completion), Completion>> {
+        let mut out = BytesMut::new();
+        packet::write_with(&mut out, &mut 0, |out| {
+            out.put_u8(Command::StmtPrepare.byte());
+            out.put_slice(text);
+        });
+        self.send(&out).await?;
+        self.receive_ahead().await.map_err(io::Error::other)?;
         let capabilities = self.capabilities();
-        let mut exchange = Exchange::new(ReplyShape::Query, capabilities, capabilities);
-        let mut sink = BytesMut::new();
-        let mut row = BytesMut::new();
-        // the number of columns, the columns, the row, the end
-        for step in 0..=columns + 2 {
-            let packet = self.receive_packet().await?;
+        let mut exchange = Exchange::new(ReplyShape::Prepare, capabilities, capabilities)
+            .with_status(self.status());
+        let (mut reply, mut sink) = (BytesMut::new(), BytesMut::new());
+        loop {
+            let before = reply.len();
+            self.receive(&mut reply).await?;
+            let fresh = reply.get(before..).unwrap_or_default();
             sink.clear();
             match exchange
-                .feed(&packet, &mut sink)
+                .feed(fresh, &mut sink)
                 .map_err(io::Error::other)?
                 .event
             {
                 Event::NeedMore => {}
-                Event::LocalInfile { .. } => break,
-                Event::Done(completion) => {
-                    require_ok(&completion.outcome)?;
-                    return Ok(row);
+                Event::LocalInfile { .. } => return Err(io::ErrorKind::InvalidData.into()),
+                Event::Done(completion) if completion.prepared.is_some() => {
+                    let (id, said) = PrepareReply::parse(&reply).map_err(io::Error::other)?;
+                    return Ok(Ok((id, said, completion)));
                 }
-            }
-            if step == columns + 1 {
-                row = packet;
+                Event::Done(completion) => return Ok(Err(completion)),
             }
         }
-        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    /// A statement has been prepared; beyond the limit others are closed for it.
+    pub(crate) fn keep_prepared(&mut self, wanted: Wanted, id: u32) {
+        let max = self.0.statements_max;
+        self.0.statements.add(wanted, id, max);
+    }
+
+    /// The types with which the statement's parameters were sent last.
+    pub(crate) fn parameter_types(&mut self, wanted: &Wanted) -> Option<&mut Bytes> {
+        self.0.statements.types(wanted)
+    }
+
+    /// Forgets a statement and has the server forget it.
+    pub(crate) fn close_prepared(&mut self, wanted: &Wanted) {
+        self.0.statements.close(wanted);
+    }
+
+    /// Forgets every statement that is not somebody's own, and has the server forget them.
+    pub(crate) fn close_all_prepared(&mut self) {
+        self.0.statements.close_shared();
+    }
+
+    pub(crate) fn thread_id(&self) -> u32 {
+        self.0.thread_id
+    }
+
+    /// LAST_INSERT_ID() may have changed.
+    pub(crate) fn forget_insert_id(&mut self) {
+        self.0.insert_id = OfConnection::Unknown;
     }
 
     /// Reads one reply that no client sees.
     async fn receive_reply(&mut self, shape: ReplyShape) -> io::Result<Completion> {
+        self.receive_row(shape)
+            .await
+            .map(|(completion, _)| completion)
+    }
+
+    /// Reads one reply that no client sees, and its only row's packet, if it has one: the last but one.
+    async fn receive_row(&mut self, shape: ReplyShape) -> io::Result<(Completion, BytesMut)> {
         // replies of our own commands are read packet by packet, because another one may follow in the same segment
         let mut exchange = Exchange::new(shape, self.capabilities(), self.capabilities())
             .with_status(self.status());
-        let mut sink = BytesMut::new();
+        let (mut sink, mut before) = (BytesMut::new(), BytesMut::new());
         loop {
             let packet = self.receive_packet().await?;
             sink.clear();
@@ -335,8 +482,8 @@ impl Busy {
                 .feed(&packet, &mut sink)
                 .map_err(io::Error::other)?;
             match fed.event {
-                Event::Done(completion) => return Ok(completion),
-                Event::NeedMore => {}
+                Event::Done(completion) => return Ok((completion, before)),
+                Event::NeedMore => before = packet,
                 Event::LocalInfile { .. } => return Err(io::ErrorKind::InvalidData.into()),
             }
         }

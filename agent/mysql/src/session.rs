@@ -4,14 +4,17 @@
 //! ```text
 //!            command                      reply over, nothing left behind
 //!   Free ───────────────▶ (on a lease) ───────────────────────────────────▶ Free
-//!    ▲                          │ transaction, diagnostics                    ▲
-//!    │                          ├──────────────▶ Held ── it ends by itself ───┘
-//!    │                          │ state that stays
-//!    │                          └──────────────▶ Pinned ── COM_RESET_CONNECTION, COM_CHANGE_USER or the client's end:
-//!    └───────────────────────────────────────────────────── the connection is wiped before anybody else gets it
+//!    ▲                          │ ties: a transaction, a lock, a cursor       ▲
+//!    │                          └──────────────▶ Held ── all of them ended ───┘
+//!    │                                            │ COM_RESET_CONNECTION, COM_CHANGE_USER or the client's end:
+//!    └────────────────────────────────────────────┘ the connection is wiped before anybody else gets it
 //! ```
 
+mod commands;
+mod keep;
+mod lease;
 mod local;
+mod prepared;
 mod relay;
 mod statement;
 
@@ -19,24 +22,24 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lamplighter_core::lifecycle::Tasks;
-use lamplighter_wire::mysql::command::{Command, CommandKind};
-use lamplighter_wire::mysql::flags::{Capabilities, Status};
+use lamplighter_wire::mysql::command::Command;
+use lamplighter_wire::mysql::flags::Status;
 use lamplighter_wire::mysql::response::ErrPacket;
 
 use crate::client::{Client, Identity, Request, RequestError};
 use crate::endpoint::Shared;
-use crate::hold::{After, HoldReason, Ran};
-use crate::pool::{Discard, Lease};
-use crate::route::Why;
+use crate::hold::HoldReason;
+use crate::insert_id::OfSession;
+use crate::prepared::Statements;
 use crate::server::{BUCKET_CAPABILITIES, Bucket};
 use crate::variables::Variables;
+
+use keep::Held;
 
 /// ER_UNKNOWN_COM_ERROR.
 const UNKNOWN_COMMAND: u16 = 1047;
 /// ER_MALFORMED_PACKET.
 const MALFORMED_PACKET: u16 = 1835;
-/// ER_UNKNOWN_STMT_HANDLER.
-const UNKNOWN_STATEMENT: u16 = 1243;
 /// ER_NOT_SUPPORTED_YET.
 const NOT_SUPPORTED: u16 = 1235;
 
@@ -54,17 +57,12 @@ pub(crate) struct Session<'a> {
     hold: Option<Held>,
     /// What the client has set since its login.
     variables: Variables,
+    /// What it has prepared.
+    statements: Statements,
+    insert_id: OfSession,
     /// The client wrote something since its login.
     wrote: bool,
     last: Last,
-}
-
-/// A server connection that the client keeps.
-struct Held {
-    lease: Lease,
-    reason: HoldReason,
-    /// The connection must be wiped before anybody else gets it.
-    pinned: bool,
 }
 
 /// What is known of the last statement when its connection is gone.
@@ -104,6 +102,8 @@ impl<'a> Session<'a> {
             shared,
             hold: None,
             variables: Variables::default(),
+            statements: Statements::default(),
+            insert_id: OfSession::default(),
             wrote: false,
             last: Last::default(),
         }
@@ -152,31 +152,7 @@ impl<'a> Session<'a> {
     fn may_leave(&self) -> bool {
         self.hold
             .as_ref()
-            .is_none_or(|held| !held.reason.is_worth_waiting_for())
-    }
-
-    /// Gives the held connection back, wiped if needed. The client is told by its socket.
-    async fn end(self, draining: bool) {
-        let Self {
-            client,
-            hold,
-            shared,
-            ..
-        } = self;
-        drop(client);
-        let Some(held) = hold else { return };
-        shared
-            .metrics
-            .held
-            .with_label_values(&[held.reason.label()])
-            .dec();
-        if held.reason == HoldReason::Diagnostics && !held.pinned {
-            held.lease.release();
-        } else if draining {
-            held.lease.close(Discard::Retired);
-        } else {
-            held.lease.reset_and_release().await;
-        }
+            .is_none_or(|held| !held.reason().is_worth_waiting_for())
     }
 
     async fn refuse(&mut self, error: RequestError) -> Flow {
@@ -213,11 +189,12 @@ impl<'a> Session<'a> {
             Command::SetOption => self.set_option(request).await,
             Command::ResetConnection => self.reset_connection(request.reply_seq).await,
             Command::ChangeUser => self.change_user(&request).await,
-            Command::StmtPrepare => self.on_primary(request, command).await,
-            Command::StmtExecute | Command::StmtFetch | Command::StmtReset => {
-                self.prepared(request, command).await
-            }
-            Command::StmtClose | Command::StmtSendLongData => self.prepared(request, command).await,
+            Command::StmtPrepare => self.prepare(request).await,
+            Command::StmtExecute => self.execute(request).await,
+            Command::StmtFetch => self.fetch(request).await,
+            Command::StmtReset => self.reset_statement(request).await,
+            Command::StmtClose => self.close_statement(&request),
+            Command::StmtSendLongData => self.send_long_data(request).await,
             _ => self.unknown_command(request.reply_seq).await,
         };
         self.shared
@@ -225,155 +202,6 @@ impl<'a> Session<'a> {
             .command_seconds
             .observe(started.elapsed().as_secs_f64());
         flow
-    }
-
-    /// A command that runs on the held connection or on the primary.
-    async fn on_primary(&mut self, request: Request, command: Command) -> Flow {
-        let CommandKind::Relayed(shape) = command.kind() else {
-            return Flow::End;
-        };
-        self.leave_replica();
-        let job = relay::Job {
-            request,
-            shape,
-            ran: Ran::Command(command),
-            may_retry: false,
-        };
-        self.run_on(None, job, Why::NotARead).await
-    }
-
-    /// A command about a statement prepared on the held connection.
-    async fn prepared(&mut self, request: Request, command: Command) -> Flow {
-        if self.hold.is_some() {
-            self.wrote |= command == Command::StmtExecute;
-            return self.on_primary(request, command).await;
-        }
-        match command {
-            // they have no reply; MySQL ignores an unknown id as well
-            Command::StmtClose | Command::StmtSendLongData => Flow::Continue,
-            _ => {
-                let text = b"Unknown prepared statement handler given to the endpoint".to_vec();
-                self.answer_error(
-                    &ErrPacket::new(UNKNOWN_STATEMENT, *b"HY000", text),
-                    request.reply_seq,
-                )
-                .await
-            }
-        }
-    }
-
-    /// COM_SET_OPTION: multi-statements on (0) or off (1).
-    async fn set_option(&mut self, request: Request) -> Flow {
-        let body = request
-            .packets
-            .get(lamplighter_wire::mysql::packet::HEADER_LEN..)
-            .unwrap_or_default();
-        let on = body.get(1) == Some(&0);
-        let flag = Capabilities::CLIENT_MULTI_STATEMENTS;
-        let capabilities = self.identity.capabilities;
-        self.identity.capabilities = if on {
-            capabilities.union(flag)
-        } else {
-            capabilities.without(flag)
-        };
-        if self.hold.is_some() {
-            return self.on_primary(request, Command::SetOption).await;
-        }
-        self.shared.metrics.local.inc();
-        let sent = self.client.send_eof(self.status(), request.reply_seq).await;
-        if sent.is_ok() {
-            Flow::Continue
-        } else {
-            Flow::End
-        }
-    }
-
-    async fn reset_connection(&mut self, seq: u8) -> Flow {
-        self.forget_session().await;
-        self.answer_ok(seq).await
-    }
-
-    async fn change_user(&mut self, request: &Request) -> Flow {
-        let body = request
-            .packets
-            .get(lamplighter_wire::mysql::packet::HEADER_LEN + 1..)
-            .unwrap_or_default();
-        self.forget_session().await;
-        match self
-            .shared
-            .greeter
-            .change_user(&mut self.client, &self.identity, body, request.reply_seq)
-            .await
-        {
-            Ok(identity) => {
-                self.identity = identity;
-                Flow::Continue
-            }
-            Err(error) => {
-                self.shared.metrics.client_refused.inc();
-                tracing::info!(%error, "COM_CHANGE_USER refused");
-                Flow::End
-            }
-        }
-    }
-
-    /// As after a new login: nothing held, nothing remembered.
-    async fn forget_session(&mut self) {
-        if let Some(held) = self.take_hold() {
-            held.lease.reset_and_release().await;
-        }
-        self.variables = Variables::default();
-        self.wrote = false;
-        self.last = Last::default();
-    }
-
-    /// The time for questions about the last statement is over.
-    fn forget_diagnostics(&mut self) {
-        if let Some(held) = self.take_hold() {
-            self.last.diagnostics_lost = self.last.has_warnings;
-            held.lease.release();
-        }
-    }
-
-    /// Gives back a replica's connection that was only held for a question about the last statement.
-    fn leave_replica(&mut self) {
-        let only_diagnostics = self.hold.as_ref().is_some_and(|held| {
-            let on_primary = std::sync::Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
-            !held.pinned && held.reason == HoldReason::Diagnostics && !on_primary
-        });
-        if only_diagnostics {
-            self.forget_diagnostics();
-        }
-    }
-
-    fn take_hold(&mut self) -> Option<Held> {
-        let held = self.hold.take()?;
-        self.shared
-            .metrics
-            .held
-            .with_label_values(&[held.reason.label()])
-            .dec();
-        Some(held)
-    }
-
-    /// Keeps or gives back the connection after a command.
-    fn settle(&mut self, lease: Lease, after: After, was_pinned: Option<HoldReason>) {
-        let (reason, pinned) = match (was_pinned, after) {
-            (Some(reason), _) => (reason, true),
-            (None, After::Release) => return lease.release(),
-            (None, After::Hold(reason)) => (reason, false),
-            (None, After::Pin(reason)) => (reason, true),
-        };
-        let label = [reason.label()];
-        if was_pinned.is_none() {
-            self.shared.metrics.holds.with_label_values(&label).inc();
-        }
-        self.shared.metrics.held.with_label_values(&label).inc();
-        self.hold = Some(Held {
-            lease,
-            reason,
-            pinned,
-        });
     }
 
     fn bucket(&self) -> Bucket {
@@ -452,19 +280,14 @@ impl<'a> Session<'a> {
 
 /// Resolves when a connection held only for diagnostics has been held long enough.
 async fn expiry(held: Option<&Held>, last: Last) {
-    match held {
-        Some(Held {
-            reason: HoldReason::Diagnostics,
-            pinned: false,
-            ..
-        }) => {
-            tokio::time::sleep(if last.has_warnings {
-                WARNINGS_TIME
-            } else {
-                DIAGNOSTICS_TIME
-            })
-            .await;
-        }
-        _ => std::future::pending().await,
+    if held.is_some_and(|held| held.reason() == HoldReason::Diagnostics) {
+        let limit = if last.has_warnings {
+            WARNINGS_TIME
+        } else {
+            DIAGNOSTICS_TIME
+        };
+        tokio::time::sleep(limit).await;
+    } else {
+        std::future::pending().await
     }
 }

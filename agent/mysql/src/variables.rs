@@ -1,6 +1,6 @@
 //! Session variables that a client has set and that can be set again on another connection. What a SET did is learned from the
-//! server (session_track_system_variables), never guessed; only statements that are plain `SET name = literal` or `SET NAMES` are
-//! learned. Pure; no IO.
+//! server (session_track_system_variables), never guessed; statements that are plain `SET name = literal` or `SET NAMES` are
+//! remembered, because they do the same every time. Pure; no IO.
 
 mod literal;
 
@@ -15,8 +15,7 @@ use lamplighter_wire::mysql::response::SessionTrack;
 const NAMES: &[u8] = b"NAMES";
 
 /// Variables with an effect that setting them again would not repeat, or that something else here follows.
-const NEVER: [&str; 13] = [
-    "autocommit",
+const NEVER: [&str; 11] = [
     "identity",
     "insert_id",
     "last_insert_id",
@@ -25,21 +24,26 @@ const NEVER: [&str; 13] = [
     "rand_seed2",
     "sql_auto_is_null",
     "sql_log_bin",
-    "sql_notes",
     "timestamp",
     "warning_count",
     "error_count",
 ];
 
 /// The same, by the beginning of their names.
-const NEVER_BEGINNING: [&str; 7] = [
+const NEVER_BEGINNING: [&str; 6] = [
     "character_set_",
     "collation_",
     "debug",
     "gtid_",
     "pseudo_",
     "session_track_",
-    "transaction_",
+];
+
+/// Parts of what SET NAMES sets that can be set one by one after it.
+const AFTER_NAMES: [&str; 3] = [
+    "character_set_client",
+    "character_set_results",
+    "collation_connection",
 ];
 
 /// The variables of one session that differ from those of a fresh login, by name. Cheap to clone and to compare.
@@ -58,6 +62,13 @@ impl Hash for Variables {
 /// What one SET did: names and the text that does it again.
 pub(crate) type Effect = Arc<[(Bytes, Bytes)]>;
 
+/// What a SET did, and whether the same text does the same every time: it may read other variables or defaults.
+#[derive(Debug, Clone)]
+pub(crate) struct Understood {
+    pub(crate) changes: Effect,
+    pub(crate) is_the_same_every_time: bool,
+}
+
 impl Variables {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -69,17 +80,37 @@ impl Variables {
 
     /// With the effect applied.
     pub(crate) fn with(&self, effect: &Effect) -> Self {
-        let changes = |(name, value): &(Bytes, Bytes)| self.get(name) != Some(value);
+        let changes = |(name, value): &(Bytes, Bytes)| {
+            self.get(name) != Some(value) || (name == NAMES && self.has_after_names())
+        };
         if !effect.iter().any(changes) {
             return self.clone();
         }
         let mut map = self.0.as_deref().cloned().unwrap_or_default();
+        if effect.iter().any(|(name, _)| name == NAMES) {
+            map.retain(|name, _| !is_after_names(name));
+        }
         map.extend(effect.iter().cloned());
         Self(Some(Arc::new(map)))
     }
 
     fn get(&self, name: &[u8]) -> Option<&Bytes> {
         self.0.as_ref()?.get(name)
+    }
+
+    fn has_after_names(&self) -> bool {
+        self.iter().any(|(name, _)| is_after_names(name))
+    }
+
+    /// The session has switched autocommit off.
+    pub(crate) fn autocommit_is_off(&self) -> bool {
+        self.get(b"autocommit")
+            .is_some_and(|value| value.as_ref() == b"'OFF'")
+    }
+
+    /// Something has been set here that `wanted` has not: it has to go back to what it is after a login.
+    pub(crate) fn goes_back(&self, wanted: &Self) -> bool {
+        self.iter().any(|(name, _)| wanted.get(name).is_none())
     }
 
     /// Whether `sql_mode` has been set.
@@ -98,23 +129,36 @@ impl Variables {
         })
     }
 
-    /// The statement that makes a session with `self` into one with `wanted`; `None` if a login is needed for that, because a
-    /// variable would have to go back to a value we do not know.
+    /// The statement that makes a session with `self` into one with `wanted`; `None` if a login is needed for that, because the
+    /// character set of the login is not known.
     pub(crate) fn statement_to(&self, wanted: &Self) -> Option<Vec<u8>> {
-        if self.iter().any(|(name, _)| wanted.get(name).is_none()) {
+        let names = wanted.get(NAMES);
+        let back_in_names = |(name, _): (&Bytes, &Bytes)| {
+            wanted.get(name).is_none() && (name == NAMES || is_after_names(name))
+        };
+        let restart_names = self.iter().any(back_in_names) || self.get(NAMES) != names;
+        if restart_names && names.is_none() {
             return None;
         }
         let mut assignments: Vec<Vec<u8>> = Vec::new();
+        if let Some(clause) = names.filter(|_| restart_names) {
+            // first, and only there may it stand beside others
+            assignments.push([b"NAMES ".as_slice(), clause].concat());
+        }
+        let differs = |name: &Bytes, value: &Bytes| {
+            self.get(name) != Some(value) || (restart_names && is_after_names(name))
+        };
         for (name, value) in wanted
             .iter()
-            .filter(|(name, value)| self.get(name) != Some(*value))
+            .filter(|(name, value)| *name != NAMES && differs(name, value))
         {
-            if name.as_ref() == NAMES {
-                // first, and only there may it stand beside others
-                assignments.insert(0, [b"NAMES ".as_slice(), value].concat());
-            } else {
-                assignments.push([b"SESSION ".as_slice(), name, b" = ", value].concat());
-            }
+            assignments.push([b"SESSION ".as_slice(), name, b" = ", value].concat());
+        }
+        for (name, _) in self.iter().filter(|(name, _)| {
+            wanted.get(name).is_none() && *name != NAMES && !is_after_names(name)
+        }) {
+            // the global value, which is what a login begins with ("System Variable Assignment")
+            assignments.push([b"SESSION ".as_slice(), name, b" = DEFAULT"].concat());
         }
         let mut sql = b"SET ".to_vec();
         sql.extend_from_slice(&assignments.join(&b", "[..]));
@@ -122,30 +166,53 @@ impl Variables {
     }
 }
 
+fn is_after_names(name: &[u8]) -> bool {
+    AFTER_NAMES.iter().any(|known| known.as_bytes() == name)
+}
+
 /// What the SET statement `text` did, by the server's word; `None` if it cannot be done again exactly.
-pub(crate) fn effect_of(text: &[u8], track: &SessionTrack) -> Option<Effect> {
+pub(crate) fn effect_of(text: &[u8], track: &SessionTrack) -> Option<Understood> {
     if let Some(clause) = literal::names_clause(text) {
         if literal::hides_text(clause) {
             return None;
         }
-        return Some(Arc::from([(
-            Bytes::from_static(NAMES),
-            Bytes::copy_from_slice(clause),
-        )]));
+        let names = (Bytes::from_static(NAMES), Bytes::copy_from_slice(clause));
+        return Some(Understood {
+            changes: Arc::from([names]),
+            is_the_same_every_time: true,
+        });
     }
-    if track.system_variables.is_empty() || !literal::is_plain_set(text) {
+    // it would be for the next transaction only
+    let one_shot = track
+        .transaction_characteristics
+        .as_ref()
+        .is_some_and(|text| !text.is_empty());
+    if track.system_variables.is_empty() || one_shot {
         return None;
     }
-    let effect: Option<Vec<_>> = track
+    let changes: Option<Vec<_>> = track
         .system_variables
         .iter()
-        .map(|(name, value)| Some((allowed(name)?, literal::quote(value)?)))
+        .map(|(name, value)| Some((allowed(name, value)?, as_literal(name, value)?)))
         .collect();
-    effect.map(Arc::from)
+    Some(Understood {
+        changes: changes.map(Arc::from)?,
+        is_the_same_every_time: literal::is_plain_set(text) || literal::is_isolation_level(text),
+    })
 }
 
-fn allowed(name: &Bytes) -> Option<Bytes> {
+fn as_literal(name: &[u8], value: &[u8]) -> Option<Bytes> {
+    if name == b"character_set_results" && value.is_empty() {
+        return Some(Bytes::from_static(b"NULL"));
+    }
+    literal::quote(value)
+}
+
+fn allowed(name: &Bytes, value: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(name).ok()?;
+    if is_after_names(name) {
+        return (!literal::hides_text(value)).then(|| name.clone());
+    }
     let never = NEVER.contains(&text)
         || NEVER_BEGINNING
             .iter()

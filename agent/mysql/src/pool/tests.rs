@@ -20,6 +20,7 @@ fn pool(max_server_connections: usize) -> Arc<Pool> {
         secret_dirs: SecretDirs::default(),
         tls: None,
         connect_timeout: Duration::from_secs(1),
+        statements_max: 64,
         facts: Arc::new(ArcSwapOption::empty()),
     };
     let limits = config::Pool {
@@ -81,7 +82,10 @@ async fn a_full_pool_refuses_after_its_wait_and_says_why() {
 async fn a_failure_to_open_gives_place_and_count_back() {
     let pool = pool(1);
     for _ in 0..3 {
-        let error = pool.acquire(&Bucket::of_nobody()).await.unwrap_err();
+        let error = pool
+            .acquire(&Ask::of(&Bucket::of_nobody()))
+            .await
+            .unwrap_err();
         assert!(matches!(error, StatementError::Open { .. }), "{error}");
     }
     assert_eq!(pool.lock().open, 0);

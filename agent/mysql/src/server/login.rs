@@ -20,6 +20,7 @@ use lamplighter_wire::mysql::response::ErrPacket;
 
 use super::{BUCKET_CAPABILITIES, Bucket, Busy, Idle, Link, READ_SIZE, Stream, require_ok};
 use crate::error::OpenError;
+use crate::insert_id::OfConnection;
 use crate::variables::Variables;
 
 /// How to log in to one server.
@@ -31,6 +32,8 @@ pub(crate) struct Account {
     pub(crate) secret_dirs: SecretDirs,
     pub(crate) tls: Option<Arc<TlsClient>>,
     pub(crate) connect_timeout: Duration,
+    /// Prepared statements that one connection may hold, if the server allows as many.
+    pub(crate) statements_max: usize,
     /// What the newest login saw; the client greeting is made from it.
     pub(crate) facts: Arc<ArcSwapOption<ServerFacts>>,
 }
@@ -122,6 +125,11 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         has_init_connect: false,
         opened: Instant::now(),
         reused: false,
+        thread_id: greeting.connection_id,
+        statements: super::statements::Statements::default(),
+        statements_max: account.statements_max,
+        insert_id: OfConnection::Known(0),
+        ahead: None,
     };
     let idle = set_up(Idle(Box::new(link)), &greeting.server_version).await?;
     account.facts.store(Some(Arc::new(ServerFacts {
@@ -132,7 +140,7 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
     if wanted.variables.is_empty() {
         Ok(idle)
     } else {
-        idle.adapt(&wanted).await
+        idle.adapt(&wanted, None).await
     }
 }
 
@@ -147,38 +155,59 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
         track.extend_from_slice(TRACK_TRANSACTIONS);
     }
     let mut busy = idle.start();
-    let (names, has_init_connect) = baseline(&mut busy).await?;
+    let baseline = baseline(&mut busy).await?;
     let completion = busy.run(&track).await?;
     require_ok(&completion.outcome)?;
     // COM_RESET_CONNECTION goes back to the server's default character set, not to the login's
-    track.extend_from_slice(&names);
+    track.extend_from_slice(&baseline.names);
     let status = completion.status;
     let mut idle = busy.finish(completion.boundary, status, None);
     idle.0.restore = track.into();
-    idle.0.has_init_connect = has_init_connect;
+    idle.0.has_init_connect = baseline.has_init_connect;
+    idle.0.statements_max = idle.0.statements_max.min(baseline.statements_share).max(1);
     idle.0.reused = false;
     Ok(idle)
 }
 
-/// The assignments that give the character set of this login, and whether `init_connect` is set: read from the server itself.
-async fn baseline(busy: &mut Busy) -> io::Result<(Vec<u8>, bool)> {
+/// What a login alone decides, or the server's settings.
+struct Baseline {
+    /// The assignments that give the character set of this login.
+    names: Vec<u8>,
+    has_init_connect: bool,
+    /// Statements that each of the connections the server allows may prepare without running into `max_prepared_stmt_count`.
+    statements_share: usize,
+}
+
+/// Read from the server itself.
+async fn baseline(busy: &mut Busy) -> io::Result<Baseline> {
     const VARIABLES: [&str; 3] = [
         "character_set_client",
         "character_set_results",
         "collation_connection",
     ];
     let list: Vec<String> = VARIABLES.iter().map(|name| format!("@@{name}")).collect();
-    let sql = format!("SELECT {}, @@init_connect", list.join(", "));
-    let row = busy.one_row(sql.as_bytes(), VARIABLES.len() + 1).await?;
+    let sql = format!(
+        "SELECT {}, @@init_connect, @@max_prepared_stmt_count DIV @@max_connections",
+        list.join(", ")
+    );
+    let row = busy.one_row(sql.as_bytes()).await?;
     let mut reader = packet::Reader::new(row.get(HEADER_LEN..).unwrap_or_default());
-    let mut assignments = Vec::new();
+    let mut names = Vec::new();
     for name in VARIABLES {
         let value = reader.lenenc_bytes().map_err(io::Error::other)?;
-        assignments.extend_from_slice(format!(", SESSION {name} = ").as_bytes());
-        assignments.extend_from_slice(value);
+        names.extend_from_slice(format!(", SESSION {name} = ").as_bytes());
+        names.extend_from_slice(value);
     }
     let init_connect = reader.lenenc_bytes().map_err(io::Error::other)?;
-    Ok((assignments, !init_connect.is_empty()))
+    let share = reader.lenenc_bytes().map_err(io::Error::other)?;
+    Ok(Baseline {
+        names,
+        has_init_connect: !init_connect.is_empty(),
+        statements_share: std::str::from_utf8(share)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or(io::ErrorKind::InvalidData)?,
+    })
 }
 
 fn require(greeting: &Greeting) -> Result<(), OpenError> {

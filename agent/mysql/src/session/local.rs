@@ -7,14 +7,37 @@ use lamplighter_wire::sql::{ExactSpelling, SessionValue};
 use super::{Flow, Session};
 
 impl Session<'_> {
-    /// `SELECT FOUND_ROWS()` and its like, while no connection is held that would know better.
-    pub(super) async fn answer_value(&mut self, asked: ExactSpelling<'_>, seq: u8) -> Flow {
-        let (kind, value) = match asked.value {
-            SessionValue::FoundRows => (ColumnType::Integer, self.last.found_rows.to_string()),
-            SessionValue::RowCount => (ColumnType::Integer, self.last.row_count.to_string()),
-            // a session with another value holds the connection that made it
-            SessionValue::LastInsertId => (ColumnType::Unsigned, "0".to_owned()),
+    /// The value, unless only the held connection knows it.
+    pub(super) fn known_value(&self, asked: SessionValue) -> Option<String> {
+        match asked {
+            SessionValue::LastInsertId => match &self.hold {
+                Some(held) if held.insert_id_there => None,
+                _ => self.insert_id.known().map(|value| value.to_string()),
+            },
+            _ if self.hold.is_some() => None,
+            SessionValue::FoundRows => Some(self.last.found_rows.to_string()),
+            SessionValue::RowCount => Some(self.last.row_count.to_string()),
+        }
+    }
+
+    /// `SELECT FOUND_ROWS()` and its like, without a server.
+    pub(super) async fn answer_value(
+        &mut self,
+        asked: ExactSpelling<'_>,
+        value: String,
+        seq: u8,
+    ) -> Flow {
+        let kind = match asked.value {
+            SessionValue::FoundRows | SessionValue::RowCount => ColumnType::Integer,
+            SessionValue::LastInsertId => ColumnType::Unsigned,
         };
+        if self
+            .hold
+            .as_ref()
+            .is_some_and(|held| held.ties.only_diagnostics())
+        {
+            self.forget_diagnostics();
+        }
         let result = TextResultSet::single(
             Bytes::copy_from_slice(asked.column),
             kind,

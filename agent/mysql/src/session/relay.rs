@@ -1,17 +1,19 @@
 //! Runs one command on a server connection: the request there, the reply back, both as streams of bounded size, and the
 //! connection settled by what the reply said.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, Outcome, ReplyShape};
 use lamplighter_wire::mysql::request::payload_prefix;
-use lamplighter_wire::sql::Kind;
+use lamplighter_wire::sql::{Kind, Traits};
 
-use super::{Flow, Held, Last, Session};
+use super::lease::Leased;
+use super::prepared::{Execution, error_of};
+use super::{Flow, Last, Session};
 use crate::client::{Client, Request, RequestError};
-use crate::error::StatementError;
-use crate::hold::{After, HoldReason, Ran, after};
-use crate::pool::{BusyLease, Lease};
+use crate::error::{OpenError, StatementError};
+use crate::hold::{Context, Ran};
+use crate::pool::BusyLease;
 use crate::route::Why;
 use crate::server::Bucket;
 use crate::variables::{Effect, effect_of};
@@ -23,32 +25,50 @@ pub(super) struct Job<'a> {
     pub(super) ran: Ran<'a>,
     /// Running it twice does no harm: it may be sent again if its connection was lost before it answered.
     pub(super) may_retry: bool,
+    /// For commands about a prepared statement.
+    pub(super) execution: Option<Execution>,
+    /// It may read LAST_INSERT_ID().
+    pub(super) reads_insert_id: bool,
 }
 
 /// Bytes gathered for the client before they are sent.
 const REPLY_BUFFER: usize = 16 * 1024;
 
-/// What a reply said, when its connection is idle again.
-struct Report {
-    after: After,
-    last: Last,
-    schema: Option<Bytes>,
-}
+/// ER_NEED_REPREPARE: the statement did not run, because the definition of a table changed while it was read.
+const NEED_REPREPARE: u16 = 1615;
 
 /// How an exchange can break off. The server connection is closed in every case.
-enum Failure {
+pub(super) enum Failure {
     Server(std::io::Error),
     Protocol(ProtocolError),
+    /// What had to go in front of the command was refused.
+    Ahead(OpenError),
     ClientGone,
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
 /// A command that got no whole answer.
-struct Lost {
-    error: StatementError,
+pub(super) struct Lost {
+    pub(super) error: StatementError,
     /// Nothing reached the client, and the connection had been idle before: it may have been dead already.
-    again: bool,
+    pub(super) again: bool,
     /// The client has part of an answer, or we have part of its command: there is no place for an error packet.
-    midway: bool,
+    pub(super) midway: bool,
+}
+
+impl Lost {
+    pub(super) const fn early(error: StatementError) -> Self {
+        Self {
+            error,
+            again: false,
+            midway: false,
+        }
+    }
 }
 
 impl Session<'_> {
@@ -61,20 +81,14 @@ impl Session<'_> {
     ) -> Flow {
         let (mut replica, mut why) = (replica, why);
         loop {
-            let (lease, held) = match self.lease(&mut replica, &mut why).await {
-                Ok(lease) => lease,
-                Err(error) => {
-                    return self
-                        .fail(
-                            Lost {
-                                error,
-                                again: false,
-                                midway: job.request.rest.is_some(),
-                            },
-                            &job,
-                            None,
-                        )
-                        .await;
+            let leased = match self.lease(&mut replica, &mut why, &job).await {
+                Ok(leased) => leased,
+                Err((error, had_state)) => {
+                    let lost = Lost {
+                        midway: job.request.rest.is_some(),
+                        ..Lost::early(error)
+                    };
+                    return self.fail_job(lost, &job, had_state).await;
                 }
             };
             self.shared
@@ -82,191 +96,224 @@ impl Session<'_> {
                 .routed
                 .with_label_values(&[why.target_label(), why.label()])
                 .inc();
-            let is_pinned = held.is_some_and(|(_, pinned)| pinned);
-            match self.run_leased(lease, &mut job, is_pinned).await {
-                Ok((lease, report)) => return self.conclude(lease, held, &report),
-                Err(Lost { again: true, .. }) if job.may_retry && held.is_none() => {
+            let had_state = leased.has_state();
+            match self.run_leased(leased, &mut job).await {
+                Ok(()) => return Flow::Continue,
+                Err(Lost { again: true, .. }) if job.may_retry && !had_state => {
                     // the next connection is another one; a read that fails twice is told
                     job.may_retry = false;
                     self.shared.metrics.retries.inc();
                 }
-                Err(lost) => return self.fail(lost, &job, held).await,
+                Err(lost) => return self.fail_job(lost, &job, had_state).await,
             }
+        }
+    }
+
+    /// As [`Session::fail`]; a command without a reply has no place for an error either.
+    async fn fail_job(&mut self, lost: Lost, job: &Job<'_>, had_state: bool) -> Flow {
+        match (&job.execution, lost.error.for_client()) {
+            (Some(execution), Some(packet)) if job.shape == ReplyShape::None && !lost.midway => {
+                tracing::warn!("{}", lamplighter_core::fault::chain(&lost.error));
+                self.defer(execution, packet);
+                if had_state { Flow::End } else { Flow::Continue }
+            }
+            _ => self.fail(lost, job.request.reply_seq, had_state).await,
         }
     }
 
     /// As [`Session::run_on`] on a fresh lease of the primary whose diagnostics of an earlier client are cleared first.
     pub(super) async fn run_primed(&mut self, mut job: Job<'_>) -> Flow {
-        let lease = match self.lease(&mut None, &mut Why::NotARead).await {
-            Ok((lease, _)) => lease,
-            Err(error) => {
-                return self
-                    .fail(
-                        Lost {
-                            error,
-                            again: false,
-                            midway: false,
-                        },
-                        &job,
-                        None,
-                    )
-                    .await;
-            }
+        let seq = job.request.reply_seq;
+        let mut leased = match self.lease(&mut None, &mut Why::NotARead, &job).await {
+            Ok(leased) => leased,
+            Err((error, had_state)) => return self.fail(Lost::early(error), seq, had_state).await,
         };
-        let server = lease.pool().name().to_owned();
-        let mut busy = lease.start();
-        let lease = match busy.connection.run(b"DO 0").await {
+        let server = leased.lease.pool().name().to_owned();
+        let mut busy = leased.lease.start();
+        match busy.connection.run(b"DO 0").await {
             Ok(primed) => {
                 let status = primed.status;
-                busy.finish(|connection| connection.finish(primed.boundary, status, None))
+                leased.lease =
+                    busy.finish(|connection| connection.finish(primed.boundary, status, None));
             }
             Err(source) => {
                 let error = StatementError::ServerLost { server, source };
-                return self
-                    .fail(
-                        Lost {
-                            error,
-                            again: false,
-                            midway: false,
-                        },
-                        &job,
-                        None,
-                    )
-                    .await;
+                return self.fail(Lost::early(error), seq, false).await;
             }
-        };
-        match self.run_leased(lease, &mut job, false).await {
-            Ok((lease, report)) => self.conclude(lease, None, &report),
-            Err(lost) => self.fail(lost, &job, None).await,
+        }
+        match self.run_leased(leased, &mut job).await {
+            Ok(()) => Flow::Continue,
+            Err(lost) => self.fail(lost, seq, false).await,
         }
     }
 
-    /// The held connection and why it is held, or one from a pool.
-    async fn lease(
-        &mut self,
-        replica: &mut Option<usize>,
-        why: &mut Why,
-    ) -> Result<(Lease, Option<(HoldReason, bool)>), StatementError> {
-        if let Some(Held {
+    async fn run_leased(&mut self, leased: Leased, job: &mut Job<'_>) -> Result<(), Lost> {
+        let Leased {
             lease,
-            reason,
-            pinned,
-        }) = self.take_hold()
-        {
-            return Ok((lease, Some((reason, pinned))));
+            mut ties,
+            insert_id_there,
+            before,
+        } = leased;
+        let mut busy = lease.start();
+        let mut relayed = false;
+        let completion = match self.exchange(&mut busy, job, &mut relayed).await {
+            Ok(completion) => completion,
+            Err(failure) => return Err(lost(failure, &busy, job, relayed)),
+        };
+        let effect = self.understood(job, &completion, ties.is_forever());
+        let context = Context {
+            schema: self.identity.schema.as_ref(),
+            autocommit_off: effect.as_ref().map_or_else(
+                || self.variables.autocommit_is_off(),
+                |effect| self.variables.with(effect).autocommit_is_off(),
+            ),
+        };
+        let was_forever = ties.is_forever();
+        let ran = match &effect {
+            Some(_) => Ran::UnderstoodSet,
+            None => job.ran,
+        };
+        ties.note(ran, &completion, context);
+        if let Some(effect) = effect {
+            self.variables = self.variables.with(&effect);
         }
-        let bucket = self.bucket();
-        if let Some(index) = *replica {
-            match self.shared.acquire_replica(index, &bucket).await {
-                Ok(lease) => return Ok((lease, None)),
-                Err(error) => {
-                    tracing::debug!(%error, "replica not reached; the primary answers");
-                    *replica = None;
-                    *why = Why::ReplicaFailed;
-                }
+        let insert_id_changed = may_change_insert_id(job.ran, &completion);
+        if insert_id_changed {
+            busy.connection.forget_insert_id();
+        }
+        if let Some(execution) = &job.execution {
+            execution.note(&mut ties, &completion, &mut busy);
+        }
+        self.last = Last::of(&completion);
+        self.note_definitions(job.ran);
+        let schema = completion.track.schema.clone();
+        self.note_schema(schema.as_ref());
+        let Bucket {
+            capabilities,
+            variables,
+            ..
+        } = self.bucket();
+        let Completion {
+            boundary, status, ..
+        } = completion;
+        let lease = busy.finish(|mut connection| {
+            connection.set_capabilities(capabilities);
+            if !was_forever {
+                connection.set_variables(variables);
             }
+            connection.finish(boundary, status, schema)
+        });
+        let insert_id_there = insert_id_there || insert_id_changed;
+        match before {
+            None => self.settle(lease, ties, insert_id_there),
+            Some(before) => self.settle_again(lease, ties, insert_id_there, before),
         }
-        Ok((self.shared.primary.acquire(&bucket).await?, None))
+        Ok(())
     }
 
-    async fn run_leased(
+    /// The command there and its reply back. A prepared statement is prepared first, if it is not.
+    async fn exchange(
         &mut self,
-        lease: Lease,
+        busy: &mut BusyLease,
         job: &mut Job<'_>,
-        pinned: bool,
-    ) -> Result<(Lease, Report), Lost> {
-        let mut busy = lease.start();
-        let server = busy.connection.capabilities();
-        let mut exchange = Exchange::new(job.shape, self.identity.capabilities, server)
-            .with_status(busy.connection.status());
-        match relay(&mut self.client, &mut busy, &mut exchange, job).await {
-            Ok(completion) => {
-                let effect = self.understood(job, &completion, pinned);
-                let ran = if effect.is_some() {
-                    Ran::UnderstoodSet
-                } else {
-                    job.ran
-                };
-                if let Some(effect) = effect {
-                    self.variables = self.variables.with(&effect);
-                }
-                let report = Report {
-                    after: after(ran, &completion),
-                    last: Last::of(&completion),
-                    schema: completion.track.schema.clone(),
-                };
-                let Bucket {
-                    capabilities,
-                    variables,
-                    ..
-                } = self.bucket();
-                let schema = report.schema.clone();
-                let Completion {
-                    boundary, status, ..
-                } = completion;
-                let lease = busy.finish(|mut connection| {
-                    connection.set_capabilities(capabilities);
-                    if !pinned {
-                        connection.set_variables(variables);
-                    }
-                    connection.finish(boundary, status, schema)
-                });
-                Ok((lease, report))
+        relayed: &mut bool,
+    ) -> Result<Completion, Failure> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            if let Some(refused) = self.make_ready(busy, job).await? {
+                self.forward_error(&refused, job).await?;
+                return Ok(refused);
             }
-            Err(failure) => {
-                let server = busy.pool().name().to_owned();
-                let untouched = !exchange.anything_relayed();
-                let error = match failure {
-                    Failure::Server(source) => StatementError::ServerLost { server, source },
-                    Failure::Protocol(source) => StatementError::Protocol { server, source },
-                    Failure::ClientGone => StatementError::ClientGone,
-                };
-                let lost_early = matches!(error, StatementError::ServerLost { .. }) && untouched;
-                Err(Lost {
-                    again: lost_early && busy.connection.was_reused(),
-                    midway: !untouched || job.request.rest.is_some(),
-                    error,
-                })
+            let server = busy.connection.capabilities();
+            let mut exchange = Exchange::new(job.shape, self.identity.capabilities, server)
+                .with_status(busy.connection.status());
+            let mut reply = Reply {
+                withhold: (attempts == 1 && job.execution.is_some()).then_some(NEED_REPREPARE),
+                relayed: false,
+            };
+            let completion = relay(&mut self.client, busy, &mut exchange, job, &mut reply).await;
+            *relayed = reply.relayed;
+            match completion {
+                Ok((completion, true)) => return Ok(completion),
+                Ok((_withheld, false)) => {
+                    if let Some(execution) = &job.execution {
+                        busy.connection.close_prepared(&execution.wanted);
+                    }
+                }
+                Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// The server's error to a command of ours, told to the client as the answer to its own.
+    async fn forward_error(&mut self, refused: &Completion, job: &Job<'_>) -> Result<(), Failure> {
+        let error = error_of(refused);
+        match &job.execution {
+            Some(execution) if job.shape == ReplyShape::None => self.defer(execution, error),
+            _ => self
+                .client
+                .send_error(&error, job.request.reply_seq)
+                .await
+                .map_err(|_| Failure::ClientGone)?,
+        }
+        Ok(())
     }
 
     /// The effect of a SET that can be set again on any connection.
     fn understood(&self, job: &Job<'_>, completion: &Completion, pinned: bool) -> Option<Effect> {
-        let Ran::Statement(statement) = job.ran else {
+        let Ran::Statement { statement, .. } = job.ran else {
             return None;
         };
-        let is_set = matches!(statement.kind, Kind::SetNames | Kind::SetVariables);
+        let is_set = matches!(
+            statement.kind,
+            Kind::SetNames | Kind::SetVariables | Kind::SetSessionTransaction
+        );
         let is_clean =
             matches!(completion.outcome, Outcome::Ok { .. }) && completion.warnings_last == 0;
-        if !is_set || !is_clean || pinned || completion.results != 1 {
+        let is_text = job.execution.is_none();
+        if !is_set || !is_clean || !is_text || pinned || completion.results != 1 {
+            return None;
+        }
+        if !statement
+            .traits
+            .without(Traits::SESSION_VARIABLE_READ)
+            .is_empty()
+        {
             return None;
         }
         let body = payload_prefix(&job.request.packets, self.shared.statement_size_max);
         let text = body.get(1..)?;
         let effect = effect_of(text, &completion.track)?;
-        self.shared.learned.put(text, &effect);
-        Some(effect)
+        if effect.is_the_same_every_time {
+            self.shared.learned.put(text, &effect.changes);
+        }
+        Some(effect.changes)
     }
 
-    fn conclude(
-        &mut self,
-        lease: Lease,
-        held: Option<(HoldReason, bool)>,
-        report: &Report,
-    ) -> Flow {
-        self.note_schema(report.schema.as_ref());
-        self.last = report.last;
-        let was_pinned = held.filter(|(_, pinned)| *pinned).map(|(reason, _)| reason);
-        self.settle(lease, report.after, was_pinned);
-        Flow::Continue
+    /// A definition may have changed: what servers said of prepared statements may not be true any more.
+    fn note_definitions(&self, ran: Ran<'_>) {
+        let may_define = match ran {
+            Ran::Statement { statement, .. } => {
+                matches!(
+                    statement.kind,
+                    Kind::Ddl | Kind::Call | Kind::Execute | Kind::Other
+                ) && !statement.traits.contains(Traits::TEMPORARY_TABLE)
+                    || statement
+                        .traits
+                        .intersects(Traits::MULTI_STATEMENT.union(Traits::UNKNOWN_FUNCTION))
+            }
+            Ran::Oversized => true,
+            Ran::UnderstoodSet | Ran::Command(_) => false,
+        };
+        if may_define {
+            self.shared.templates.forget();
+        }
     }
 
     /// Tells the client, if there is a place for it. A client whose transaction or session state went with the connection is let
     /// go as MySQL would: it must not go on as if it still had them.
-    async fn fail(&mut self, lost: Lost, job: &Job<'_>, held: Option<(HoldReason, bool)>) -> Flow {
-        let had_state =
-            held.is_some_and(|(reason, pinned)| pinned || reason == HoldReason::Transaction);
+    pub(super) async fn fail(&mut self, lost: Lost, seq: u8, had_state: bool) -> Flow {
         let Some(packet) = lost.error.for_client() else {
             return Flow::End;
         };
@@ -274,13 +321,56 @@ impl Session<'_> {
         if lost.midway {
             return Flow::End;
         }
-        let flow = self.answer_error(&packet, job.request.reply_seq).await;
+        let flow = self.answer_error(&packet, seq).await;
         if had_state { Flow::End } else { flow }
     }
 }
 
+/// The command may have changed what LAST_INSERT_ID() is on its connection.
+fn may_change_insert_id(ran: Ran<'_>, completion: &Completion) -> bool {
+    let by_text = match ran {
+        Ran::Statement { statement, .. } => {
+            let failed = matches!(completion.outcome, Outcome::Err { .. });
+            let inserts = matches!(
+                statement.kind,
+                Kind::Insert | Kind::Replace | Kind::LoadData
+            );
+            (failed && inserts) || touches_insert_id(statement)
+        }
+        Ran::Oversized => true,
+        Ran::UnderstoodSet | Ran::Command(_) => false,
+    };
+    by_text || completion.last_insert_id != 0
+}
+
+/// The statement may read or change LAST_INSERT_ID().
+pub(super) fn touches_insert_id(statement: &lamplighter_wire::sql::Statement) -> bool {
+    const BY: Traits = Traits::LAST_INSERT_ID
+        .union(Traits::IDENTITY)
+        .union(Traits::UNKNOWN_FUNCTION)
+        .union(Traits::MULTI_STATEMENT);
+    statement.traits.intersects(BY)
+        || matches!(statement.kind, Kind::Call | Kind::Execute | Kind::Other)
+}
+
+fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Lost {
+    let server = busy.pool().name().to_owned();
+    let error = match failure {
+        Failure::Server(source) => StatementError::ServerLost { server, source },
+        Failure::Protocol(source) => StatementError::Protocol { server, source },
+        Failure::Ahead(source) => StatementError::Open { server, source },
+        Failure::ClientGone => StatementError::ClientGone,
+    };
+    let lost_early = matches!(error, StatementError::ServerLost { .. }) && !relayed;
+    Lost {
+        again: lost_early && busy.connection.was_reused(),
+        midway: relayed || job.request.rest.is_some(),
+        error,
+    }
+}
+
 impl Last {
-    fn of(completion: &Completion) -> Self {
+    pub(super) fn of(completion: &Completion) -> Self {
         let failed = matches!(completion.outcome, Outcome::Err { .. });
         let row_count = match completion.outcome {
             Outcome::Ok { affected_rows, .. } => i64::try_from(affected_rows).unwrap_or(i64::MAX),
@@ -295,21 +385,33 @@ impl Last {
     }
 }
 
-/// The request to the server, the reply to the client.
+/// What has become of a reply on its way to the client.
+struct Reply {
+    /// An error with this number, as the first thing the server says, is not passed on.
+    withhold: Option<u16>,
+    /// The client has some of it.
+    relayed: bool,
+}
+
+/// The request to the server, the reply to the client; false with a reply that was withheld.
 async fn relay(
     client: &mut Client,
     busy: &mut BusyLease,
     exchange: &mut Exchange,
     job: &mut Job<'_>,
-) -> Result<Completion, Failure> {
-    let server = &mut busy.connection;
-    server
-        .send(&job.request.packets)
-        .await
-        .map_err(Failure::Server)?;
+    reply: &mut Reply,
+) -> Result<(Completion, bool), Failure> {
+    busy.connection.send(&job.request.packets).await?;
     if job.request.rest.is_some() {
-        send_rest(client, busy, &mut job.request).await?;
+        Box::pin(send_rest(client, busy, &mut job.request)).await?;
     }
+    busy.connection
+        .receive_ahead()
+        .await
+        .map_err(|error| match error {
+            OpenError::Io(error) => Failure::Server(error),
+            refused => Failure::Ahead(refused),
+        })?;
     let mut out = BytesMut::new();
     let mut input = BytesMut::new();
     if job.shape == ReplyShape::None {
@@ -318,7 +420,7 @@ async fn relay(
             .map_err(Failure::Protocol)?
             .event
         {
-            Event::Done(completion) => Ok(completion),
+            Event::Done(completion) => Ok((completion, true)),
             Event::NeedMore | Event::LocalInfile { .. } => {
                 Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply")))
             }
@@ -328,30 +430,30 @@ async fn relay(
         input.clear();
         tokio::select! {
             biased;
-            received = busy.connection.receive(&mut input) => received.map_err(Failure::Server)?,
+            received = busy.connection.receive(&mut input) => received?,
             () = client.gone() => return Err(Failure::ClientGone),
         }
-        match exchange
+        let event = exchange
             .feed(&input, &mut out)
             .map_err(Failure::Protocol)?
-            .event
-        {
-            Event::NeedMore => client
-                .send(&mut out)
-                .await
-                .map_err(|_| Failure::ClientGone)?,
-            Event::LocalInfile { .. } => {
-                client
-                    .send(&mut out)
-                    .await
-                    .map_err(|_| Failure::ClientGone)?;
-                upload(client, busy, exchange).await?;
-            }
-            Event::Done(completion) => {
+            .event;
+        if let Event::Done(completion) = event {
+            let withheld = !reply.relayed
+                && matches!(completion.outcome, Outcome::Err { code, .. } if Some(code) == reply.withhold);
+            if !withheld {
+                reply.relayed = true;
                 // a client that is gone by now is found out by the next read; its connection is clean all the same
                 let _sent = client.send(&mut out).await;
-                return Ok(completion);
             }
+            return Ok((completion, !withheld));
+        }
+        reply.relayed |= !out.is_empty();
+        client
+            .send(&mut out)
+            .await
+            .map_err(|_| Failure::ClientGone)?;
+        if matches!(event, Event::LocalInfile { .. }) {
+            Box::pin(upload(client, busy, exchange)).await?;
         }
     }
 }
@@ -375,10 +477,7 @@ async fn send_rest(
                 RequestError::Gone => Failure::ClientGone,
                 RequestError::Protocol(error) => Failure::Protocol(error),
             })?;
-        busy.connection
-            .send(&chunk)
-            .await
-            .map_err(Failure::Server)?;
+        busy.connection.send(&chunk).await?;
         if complete {
             request.reply_seq = scanner.reply_seq();
             request.rest = None;
@@ -399,7 +498,7 @@ async fn upload(
         let bytes = client.next_bytes().await.map_err(|_| Failure::ClientGone)?;
         out.clear();
         let complete = scanner.feed(&bytes, &mut out).map_err(Failure::Protocol)?;
-        busy.connection.send(&out).await.map_err(Failure::Server)?;
+        busy.connection.send(&out).await?;
         if complete {
             return exchange.infile_sent().map_err(Failure::Protocol);
         }

@@ -11,7 +11,7 @@ use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
 
 use super::{Flow, Last, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
-use crate::hold::{HoldReason, Ran, asks_about_the_last, leaves_state};
+use crate::hold::{Ran, asks_about_the_last, leaves_state, takes_objects};
 use crate::route::{Target, Why, route};
 
 impl Session<'_> {
@@ -24,6 +24,8 @@ impl Session<'_> {
                 shape: ReplyShape::Query,
                 ran: Ran::Oversized,
                 may_retry: false,
+                execution: None,
+                reads_insert_id: true,
             };
             return self.run_on(None, job, Why::NotARead).await;
         }
@@ -45,30 +47,47 @@ impl Session<'_> {
                 .await;
         }
         let is_question = asks_about_the_last(&statement);
-        if self.hold.is_none()
-            && (is_question || statement.traits.intersects(Traits::LAST_INSERT_ID))
-        {
-            if let Some(asked) = sql::exact_spelling(&text) {
+        if is_question || statement.traits.intersects(Traits::LAST_INSERT_ID) {
+            if let Some((asked, value)) = sql::exact_spelling(&text)
+                .and_then(|asked| Some((asked, self.known_value(asked.value)?)))
+            {
                 let seq = request.reply_seq;
-                return self.answer_value(asked, seq).await;
+                return self.answer_value(asked, value, seq).await;
             }
-            if is_question && let Some(refusal) = self.cannot_know(&statement) {
+            if is_question
+                && self.hold.is_none()
+                && let Some(refusal) = self.cannot_know(&statement)
+            {
                 return self.answer_error(&refusal, request.reply_seq).await;
             }
         }
-        let is_set = matches!(statement.kind, Kind::SetNames | Kind::SetVariables);
+        let is_set = matches!(
+            statement.kind,
+            Kind::SetNames | Kind::SetVariables | Kind::SetSessionTransaction
+        );
         if is_set && let Some(flow) = self.set_locally(&text, request.reply_seq).await {
             return flow;
         }
-        drop(text);
         self.wrote |= writes(&statement);
         let prime = is_question && self.hold.is_none();
         let (replica, why) = self.choose(&statement);
+        let noted = if takes_objects(&statement) {
+            text.into_owned()
+        } else {
+            drop(text);
+            Vec::new()
+        };
         let job = relay::Job {
             request,
             shape: ReplyShape::Query,
             may_retry: statement.replica_safe(),
-            ran: Ran::Statement(&statement),
+            ran: Ran::Statement {
+                statement: &statement,
+                text: &noted,
+                mode: self.lex_mode(),
+            },
+            execution: None,
+            reads_insert_id: relay::touches_insert_id(&statement),
         };
         if prime {
             return self.run_primed(job).await;
@@ -78,11 +97,11 @@ impl Session<'_> {
 
     /// A replica's index, or `None` for the held connection or the primary. Gives a connection back that was held only for a
     /// question this statement is not, unless the statement can run on it.
-    fn choose(&mut self, statement: &Statement) -> (Option<usize>, Why) {
+    pub(super) fn choose(&mut self, statement: &Statement) -> (Option<usize>, Why) {
         let Some(held) = &self.hold else {
             return self.choose_free(statement);
         };
-        if held.pinned || held.reason != HoldReason::Diagnostics || asks_about_the_last(statement) {
+        if !held.ties.only_diagnostics() || asks_about_the_last(statement) {
             return (None, Why::Held);
         }
         let on_primary = std::sync::Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
@@ -99,7 +118,8 @@ impl Session<'_> {
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         let fit = fit.get(..count).unwrap_or_default();
         // what would keep its connection must keep one that can do everything
-        if leaves_state(statement) {
+        // and without autocommit a read begins a transaction
+        if leaves_state(statement) || self.variables.autocommit_is_off() {
             return (None, Why::NotARead);
         }
         match route(
@@ -136,14 +156,14 @@ impl Session<'_> {
 
     /// In these character sets the second byte of a character may look like a quote or a backslash, so the text cannot be read
     /// ("Character Sets and Collations That MySQL Supports": big5, sjis, gbk, cp932, gb18030).
-    fn hides_text(&self) -> bool {
+    pub(super) fn hides_text(&self) -> bool {
         matches!(
             self.identity.collation,
             1 | 84 | 13 | 88 | 28 | 87 | 95 | 96 | 248..=250
         )
     }
 
-    fn lex_mode(&self) -> LexMode {
+    pub(super) fn lex_mode(&self) -> LexMode {
         let status = self
             .hold
             .as_ref()
@@ -160,7 +180,8 @@ impl Session<'_> {
         let variables = self.variables.with(&effect);
         // what cannot be moved must hear it itself, unless it changes nothing
         let must_hear = self.hold.as_ref().is_some_and(|held| {
-            held.pinned || (held.reason != HoldReason::Diagnostics && variables != self.variables)
+            let changes = variables != self.variables;
+            held.ties.is_forever() || (!held.ties.only_diagnostics() && changes)
         });
         if must_hear {
             return None;
@@ -168,7 +189,7 @@ impl Session<'_> {
         if self
             .hold
             .as_ref()
-            .is_some_and(|held| held.reason == HoldReason::Diagnostics)
+            .is_some_and(|held| held.ties.only_diagnostics())
         {
             self.forget_diagnostics();
         }
@@ -186,7 +207,7 @@ impl Session<'_> {
 pub(crate) const FIT_MAX: usize = 16;
 
 /// Whether later reads of this client must see what the statement did.
-fn writes(statement: &Statement) -> bool {
+pub(super) fn writes(statement: &Statement) -> bool {
     let reads = matches!(
         statement.kind,
         Kind::Empty

@@ -34,6 +34,22 @@ pub(super) fn is_plain_set(text: &[u8]) -> bool {
     plain_set(&mut Reader(text)).is_some()
 }
 
+/// `SET SESSION TRANSACTION ...`: nothing but keywords.
+pub(super) fn is_isolation_level(text: &[u8]) -> bool {
+    let mut reader = Reader(text);
+    let begins = reader.keyword("SET").is_some()
+        && reader
+            .keyword("SESSION")
+            .or_else(|| reader.keyword("LOCAL"))
+            .is_some()
+        && reader.keyword("TRANSACTION").is_some();
+    begins
+        && reader
+            .0
+            .iter()
+            .all(|byte| byte.is_ascii_alphabetic() || b" \t\r\n,;".contains(byte))
+}
+
 fn plain_set(reader: &mut Reader<'_>) -> Option<()> {
     reader.keyword("SET")?;
     loop {

@@ -14,8 +14,8 @@ fn track(variables: &[(&str, &str)]) -> SessionTrack {
     }
 }
 
-fn text(effect: Option<Effect>) -> Option<String> {
-    let effect = effect?;
+fn text(understood: Option<Understood>) -> Option<String> {
+    let effect = understood?.changes;
     let parts: Vec<_> = effect
         .iter()
         .map(|(name, value)| format!("{}={}", name.escape_ascii(), value.escape_ascii()))
@@ -96,17 +96,39 @@ fn the_servers_word_is_what_is_kept() {
         learn("SET NAMES latin1", &[]).as_deref(),
         Some("NAMES=latin1")
     );
-    for (sql, variables) in [
-        ("SET sql_mode = DEFAULT", [("sql_mode", "x")]),
-        ("SET timestamp = 1", [("timestamp", "1")]),
-        ("SET autocommit = 0", [("autocommit", "OFF")]),
+    for (sql, variables, expected) in [
         (
-            "SET character_set_results = 'latin1'",
-            [("character_set_results", "latin1")],
+            "SET sql_mode = DEFAULT",
+            ("sql_mode", "x"),
+            r"sql_mode=\'x\'",
         ),
         (
-            "SET transaction_isolation = 'SERIALIZABLE'",
-            [("transaction_isolation", "SERIALIZABLE")],
+            "SET autocommit = 0",
+            ("autocommit", "OFF"),
+            r"autocommit=\'OFF\'",
+        ),
+        (
+            "SET character_set_results = NULL",
+            ("character_set_results", ""),
+            "character_set_results=NULL",
+        ),
+        (
+            "SET SESSION TRANSACTION READ ONLY",
+            ("transaction_read_only", "ON"),
+            r"transaction_read_only=\'ON\'",
+        ),
+    ] {
+        assert_eq!(learn(sql, &[variables]).as_deref(), Some(expected), "{sql}");
+    }
+    for (sql, variables) in [
+        ("SET timestamp = 1", [("timestamp", "1")]),
+        (
+            "SET character_set_connection = 'latin1'",
+            [("character_set_connection", "latin1")],
+        ),
+        (
+            "SET character_set_client = 'gbk'",
+            [("character_set_client", "gbk")],
         ),
         (
             "SET session_track_gtids = 'OFF'",
@@ -116,11 +138,37 @@ fn the_servers_word_is_what_is_kept() {
     ] {
         assert_eq!(learn(sql, &variables), None, "{sql}");
     }
+    let one_shot = SessionTrack {
+        transaction_characteristics: Some(Bytes::from_static(b"SET TRANSACTION READ ONLY;")),
+        ..track(&[("transaction_read_only", "ON")])
+    };
+    assert_eq!(
+        text(effect_of(b"SET @@transaction_read_only = 1", &one_shot)),
+        None
+    );
     assert_eq!(
         learn("SET sql_mode = ''", &[]),
         None,
         "nothing reported, nothing known"
     );
+}
+
+#[test]
+fn only_what_does_the_same_every_time_is_remembered() {
+    let track = track(&[("sql_mode", "x")]);
+    for (sql, expected) in [
+        ("SET sql_mode = 'x'", true),
+        ("SET NAMES utf8mb4", true),
+        (
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            true,
+        ),
+        ("SET sql_mode = DEFAULT", false),
+        ("SET sql_mode = @@global.sql_mode", false),
+    ] {
+        let understood = effect_of(sql.as_bytes(), &track).unwrap();
+        assert_eq!(understood.is_the_same_every_time, expected, "{sql}");
+    }
 }
 
 #[test]
@@ -156,11 +204,31 @@ fn a_session_is_made_into_another_or_needs_a_login() {
         Some("SET SESSION sql_mode = '', SESSION wait_timeout = 5")
     );
     assert_eq!(
-        sql(&wanted, &near),
-        None,
-        "sql_mode's own value is not known any more"
+        sql(&wanted, &near).as_deref(),
+        Some("SET SESSION wait_timeout = 9, SESSION sql_mode = DEFAULT")
     );
-    assert_eq!(sql(&wanted, &fresh), None);
+    assert!(wanted.goes_back(&near) && !near.goes_back(&wanted));
+    assert_eq!(
+        sql(&wanted, &fresh),
+        None,
+        "the login's character set is not known"
+    );
+    let narrow = set(&[("NAMES", "utf8mb4"), ("character_set_results", "NULL")]);
+    let plain = set(&[("NAMES", "utf8mb4")]);
+    assert_eq!(
+        sql(&plain, &narrow).as_deref(),
+        Some("SET SESSION character_set_results = NULL")
+    );
+    assert_eq!(sql(&narrow, &plain).as_deref(), Some("SET NAMES utf8mb4"));
+    let other = set(&[("NAMES", "latin1"), ("character_set_results", "NULL")]);
+    assert_eq!(
+        sql(&narrow, &other).as_deref(),
+        Some("SET NAMES latin1, SESSION character_set_results = NULL")
+    );
+    let names: Effect = Arc::from([(Bytes::from_static(b"NAMES"), Bytes::from_static(b"utf8mb4"))]);
+    assert_eq!(narrow.with(&names), plain, "SET NAMES sets all of them");
+    assert!(set(&[("autocommit", "'OFF'")]).autocommit_is_off());
+    assert!(!fresh.autocommit_is_off());
     assert_eq!(
         wanted,
         set(&[

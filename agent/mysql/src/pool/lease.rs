@@ -1,0 +1,161 @@
+//! A connection out of its pool, and the right to it. Gives both back however it ends; a command on its way closes it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use lamplighter_wire::mysql::flags::Status;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Ask, Discard, Parked, Pool};
+use crate::error::StatementError;
+use crate::insert_id::OfSession;
+use crate::server::{Bucket, Busy, Idle};
+
+/// The right to one connection of the pool. Dropped in whatever way, it gives the right back and counts the connection out.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) pool: Arc<Pool>,
+    pub(super) generation: u64,
+    /// A connection, open or being opened, is counted in `Inner::open` for this place.
+    pub(super) counted: bool,
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+/// A connection taken from its pool, between two packets.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(super) place: Place,
+    pub(crate) connection: Idle,
+}
+
+/// A connection taken from its pool, with a command on its way. Dropped, the connection is closed.
+#[derive(Debug)]
+pub(crate) struct BusyLease {
+    pub(crate) connection: Busy,
+    place: Place,
+}
+
+impl Place {
+    /// The connection is gone without having been in anybody's hands.
+    pub(super) fn uncount(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.pool.lock().open -= 1;
+        }
+    }
+
+    pub(super) fn close(mut self, reason: Discard) {
+        self.uncount();
+        self.pool.count_discard(reason);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.counted {
+            self.uncount();
+            self.pool.count_discard(Discard::Busy);
+        }
+        self.pool.busy_gauge.dec();
+    }
+}
+
+impl Lease {
+    /// Gives the connection back for the next client of its bucket.
+    pub(crate) fn release(self) {
+        let Self {
+            mut place,
+            connection,
+        } = self;
+        let pool = Arc::clone(&place.pool);
+        if place.generation != pool.generation.load(Ordering::Acquire) {
+            return place.close(Discard::Retired);
+        }
+        let mut inner = pool.lock();
+        inner.idle.push_back(Parked {
+            connection,
+            since: Instant::now(),
+            generation: place.generation,
+        });
+        // the count goes with the connection
+        place.counted = false;
+        pool.show(&inner);
+        drop(inner);
+        // only now may the next in line come: it must find the connection
+        drop(place);
+    }
+
+    /// Makes LAST_INSERT_ID() on the connection the session's.
+    pub(crate) async fn with_insert_id(self, session: &OfSession) -> Result<Self, StatementError> {
+        let bucket = self.connection.bucket().clone();
+        let ask = Ask {
+            session: Some(session),
+            insert_id: true,
+            ..Ask::of(&bucket)
+        };
+        let pool = Arc::clone(&self.place.pool);
+        let Some(value) = pool.wanted_insert_id(&self.connection, &ask).await? else {
+            return Ok(self);
+        };
+        self.adapted(&bucket, Some(value)).await
+    }
+
+    /// Brings the connection into another state; it is closed if that fails.
+    pub(crate) async fn adapted(
+        self,
+        bucket: &Bucket,
+        insert_id: Option<u64>,
+    ) -> Result<Self, StatementError> {
+        let Self { place, connection } = self;
+        match connection.adapt(bucket, insert_id).await {
+            Ok(connection) => Ok(Self { place, connection }),
+            Err(source) => Err(place.pool.not_open(source)),
+        }
+    }
+
+    /// Wipes what a client left on the connection, then gives it back.
+    pub(crate) async fn reset_and_release(self) {
+        let Self { place, connection } = self;
+        let limit = Duration::from_secs(5);
+        match tokio::time::timeout(limit, connection.reset()).await {
+            Ok(Ok(connection)) => Self { place, connection }.release(),
+            Ok(Err(_)) | Err(_) => place.close(Discard::ResetFailed),
+        }
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(self, reason: Discard) {
+        self.place.close(reason);
+    }
+
+    /// Takes the connection into use.
+    pub(crate) fn start(self) -> BusyLease {
+        let connection = self.connection.start();
+        BusyLease {
+            connection,
+            place: self.place,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.place.pool
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.connection.status()
+    }
+}
+
+impl BusyLease {
+    /// Back to between two packets.
+    pub(crate) fn finish(self, finish: impl FnOnce(Busy) -> Idle) -> Lease {
+        Lease {
+            connection: finish(self.connection),
+            place: self.place,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.place.pool
+    }
+}

@@ -1,0 +1,170 @@
+//! Keeping a server connection and giving it back: what is on it, since when, and what has to be known before it goes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Last, Session};
+use crate::hold::{HoldReason, Ties};
+use crate::insert_id::OfSession;
+use crate::pool::{Discard, Lease};
+use crate::prepared::Statements;
+use crate::variables::Variables;
+
+/// A server connection that the client keeps.
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    pub(super) ties: Ties,
+    /// The client's LAST_INSERT_ID() may have changed on this connection, which alone knows it now.
+    pub(super) insert_id_there: bool,
+    reason: HoldReason,
+    since: Instant,
+}
+
+impl Held {
+    /// The connection must be wiped before anybody else gets it.
+    fn must_be_wiped(&self) -> bool {
+        !self.ties.only_diagnostics()
+    }
+}
+
+impl Session<'_> {
+    /// Keeps or gives back the connection after a command.
+    pub(super) fn settle(&mut self, lease: Lease, ties: Ties, insert_id_there: bool) {
+        let Some(reason) = ties.reason() else {
+            return self.give_back(lease, insert_id_there);
+        };
+        let label = [reason.label()];
+        self.shared.metrics.holds.with_label_values(&label).inc();
+        self.shared.metrics.held.with_label_values(&label).inc();
+        self.hold = Some(Held {
+            lease,
+            ties,
+            insert_id_there,
+            reason,
+            since: Instant::now(),
+        });
+    }
+
+    /// As [`Session::settle`] for a connection that was kept before: it is the same hold that goes on.
+    pub(super) fn settle_again(
+        &mut self,
+        lease: Lease,
+        ties: Ties,
+        insert_id_there: bool,
+        before: (HoldReason, Instant),
+    ) {
+        let (was, since) = before;
+        match ties.reason() {
+            Some(reason) if reason == was => {
+                let label = [reason.label()];
+                self.shared.metrics.held.with_label_values(&label).inc();
+                self.hold = Some(Held {
+                    lease,
+                    ties,
+                    insert_id_there,
+                    reason,
+                    since,
+                });
+            }
+            _ => {
+                self.note_end(was, since);
+                self.settle(lease, ties, insert_id_there);
+            }
+        }
+    }
+
+    fn give_back(&mut self, mut lease: Lease, insert_id_there: bool) {
+        if insert_id_there {
+            self.insert_id = lease.connection.owe_insert_id();
+        }
+        lease.release();
+    }
+
+    /// Gives the held connection back if nothing of the client's is on it any more.
+    pub(super) fn release_if_free(&mut self) {
+        if self.hold.as_ref().is_some_and(|held| held.ties.is_free())
+            && let Some(held) = self.take_hold()
+        {
+            self.note_end(held.reason, held.since);
+            self.give_back(held.lease, held.insert_id_there);
+        }
+    }
+
+    /// Takes the connection to run something on it; the hold goes on or ends with that.
+    pub(super) fn take_hold(&mut self) -> Option<Held> {
+        let held = self.hold.take()?;
+        let label = [held.reason.label()];
+        self.shared.metrics.held.with_label_values(&label).dec();
+        Some(held)
+    }
+
+    fn note_end(&self, reason: HoldReason, since: Instant) {
+        self.shared
+            .metrics
+            .hold_seconds
+            .with_label_values(&[reason.label()])
+            .observe(since.elapsed().as_secs_f64());
+    }
+
+    /// As after a new login: nothing held, nothing remembered.
+    pub(super) async fn forget_session(&mut self) {
+        if let Some(held) = self.take_hold() {
+            self.note_end(held.reason, held.since);
+            held.lease.reset_and_release().await;
+        }
+        self.variables = Variables::default();
+        self.statements = Statements::default();
+        self.insert_id = OfSession::default();
+        self.wrote = false;
+        self.last = Last::default();
+    }
+
+    /// The time for questions about the last statement is over.
+    pub(super) fn forget_diagnostics(&mut self) {
+        let Some(held) = self.take_hold() else { return };
+        self.note_end(held.reason, held.since);
+        self.last.diagnostics_lost = self.last.has_warnings;
+        self.give_back(held.lease, held.insert_id_there);
+    }
+
+    /// Gives back a replica's connection that was only held for a question about the last statement.
+    pub(super) fn leave_replica(&mut self) {
+        let only_diagnostics = self.hold.as_ref().is_some_and(|held| {
+            let on_primary = Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
+            held.ties.only_diagnostics() && !on_primary
+        });
+        if only_diagnostics {
+            self.forget_diagnostics();
+        }
+    }
+
+    /// Gives the held connection back, wiped if needed. The client is told by its socket.
+    pub(super) async fn end(mut self, draining: bool) {
+        let held = self.take_hold();
+        let Self { client, shared, .. } = self;
+        drop(client);
+        let Some(held) = held else { return };
+        shared
+            .metrics
+            .hold_seconds
+            .with_label_values(&[held.reason.label()])
+            .observe(held.since.elapsed().as_secs_f64());
+        if !held.must_be_wiped() {
+            held.lease.release();
+        } else if draining {
+            held.lease.close(Discard::Retired);
+        } else {
+            held.lease.reset_and_release().await;
+        }
+    }
+}
+
+impl Held {
+    pub(super) const fn since(&self) -> (HoldReason, Instant) {
+        (self.reason, self.since)
+    }
+
+    pub(super) const fn reason(&self) -> HoldReason {
+        self.reason
+    }
+}

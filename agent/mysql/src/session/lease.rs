@@ -1,0 +1,98 @@
+//! Where a command gets its server connection from: the one the client keeps, or one from a pool in the state it expects.
+
+use std::time::Instant;
+
+use super::Session;
+use super::keep::Held;
+use super::relay::Job;
+use crate::error::StatementError;
+use crate::hold::{HoldReason, Ties};
+use crate::pool::{Ask, Lease};
+use crate::route::Why;
+
+/// A connection to run a command on, with what it was kept for before.
+pub(super) struct Leased {
+    pub(super) lease: Lease,
+    pub(super) ties: Ties,
+    pub(super) insert_id_there: bool,
+    /// It was kept: why and since when.
+    pub(super) before: Option<(HoldReason, Instant)>,
+}
+
+impl Leased {
+    /// The client would go on as if it still had what is on this connection.
+    pub(super) fn has_state(&self) -> bool {
+        !self.ties.is_free() && !self.ties.only_diagnostics()
+    }
+}
+
+impl Session<'_> {
+    /// The held connection, or one from a pool. With an error: whether state of the client's was lost.
+    pub(super) async fn lease(
+        &mut self,
+        replica: &mut Option<usize>,
+        why: &mut Why,
+        job: &Job<'_>,
+    ) -> Result<Leased, (StatementError, bool)> {
+        if let Some(held) = self.take_hold() {
+            return self.lease_held(held, job.reads_insert_id).await;
+        }
+        let bucket = self.bucket();
+        let ask = Ask {
+            bucket: &bucket,
+            session: Some(&self.insert_id),
+            insert_id: job.reads_insert_id,
+            template: job.execution.as_ref().map(|it| &it.wanted.template),
+            ahead: job.may_retry && job.execution.is_none() && job.request.rest.is_none(),
+        };
+        let free = |lease| Leased {
+            lease,
+            ties: Ties::default(),
+            insert_id_there: false,
+            before: None,
+        };
+        if let Some(index) = *replica {
+            match self.shared.acquire_replica(index, &ask).await {
+                Ok(lease) => return Ok(free(lease)),
+                Err(error) => {
+                    tracing::debug!(%error, "replica not reached; the primary answers");
+                    *replica = None;
+                    *why = Why::ReplicaFailed;
+                }
+            }
+        }
+        match self.shared.primary.acquire(&ask).await {
+            Ok(lease) => Ok(free(lease)),
+            Err(error) => Err((error, false)),
+        }
+    }
+
+    async fn lease_held(
+        &self,
+        held: Held,
+        reads_insert_id: bool,
+    ) -> Result<Leased, (StatementError, bool)> {
+        let before = Some(held.since());
+        let Held {
+            lease,
+            ties,
+            insert_id_there,
+            ..
+        } = held;
+        let mut leased = Leased {
+            lease,
+            ties,
+            insert_id_there,
+            before,
+        };
+        if reads_insert_id && !insert_id_there {
+            let had_state = leased.has_state();
+            leased.lease = leased
+                .lease
+                .with_insert_id(&self.insert_id)
+                .await
+                .map_err(|error| (error, had_state))?;
+        }
+        Ok(leased)
+    }
+}

@@ -1,0 +1,568 @@
+//! COM_STMT_*: a client's prepared statements are texts; the server connection that happens to run one prepares it when it is
+//! not prepared there yet. Only cursors and parameters sent in pieces keep their connection.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use lamplighter_wire::mysql::command::Command;
+use lamplighter_wire::mysql::exchange::{Completion, Outcome, ReplyShape};
+use lamplighter_wire::mysql::flags::Status;
+use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
+use lamplighter_wire::mysql::prepared::{Execute, set_statement_id, statement_id};
+use lamplighter_wire::mysql::request::payload_prefix;
+use lamplighter_wire::mysql::response::ErrPacket;
+use lamplighter_wire::sql::{self, Kind, Statement, Traits};
+
+use super::lease::Leased;
+use super::relay::{Failure, Job, Lost, touches_insert_id};
+use super::statement::writes;
+use super::{Flow, Last, Session};
+use crate::client::Request;
+use crate::error::StatementError;
+use crate::hold::{Context, Ran, Ties};
+use crate::pool::BusyLease;
+use crate::prepared::Template;
+use crate::route::Why;
+use crate::server::Wanted;
+
+/// ER_UNKNOWN_STMT_HANDLER.
+const UNKNOWN_STATEMENT: u16 = 1243;
+/// ER_MAX_PREPARED_STMT_COUNT_REACHED.
+const TOO_MANY_STATEMENTS: u16 = 1461;
+/// ER_NET_PACKET_TOO_LARGE.
+const PACKET_TOO_LARGE: u16 = 1153;
+/// ER_MALFORMED_PACKET.
+const MALFORMED_PACKET: u16 = 1835;
+
+/// A command that has to be read whole may be this large, in bytes: the default of the server's `max_allowed_packet`.
+const WHOLE_MAX: usize = 64 * 1024 * 1024;
+
+/// A command about a prepared statement, on its way to a connection.
+#[derive(Debug)]
+pub(super) struct Execution {
+    /// The client's id of it.
+    id: u32,
+    pub(super) wanted: Wanted,
+    command: Command,
+    parameters: Parameters,
+}
+
+/// Where the types of an execution's parameters are.
+#[derive(Debug)]
+enum Parameters {
+    /// There are none, or the command is not an execution.
+    None,
+    /// In the request.
+    Sent(Bytes),
+    /// In an earlier request of the client's: the connection may not know them.
+    Earlier { layout: Execute, types: Bytes },
+}
+
+impl Execution {
+    /// What the reply says of cursors and of what was sent ahead.
+    pub(super) fn note(&self, ties: &mut Ties, completion: &Completion, busy: &mut BusyLease) {
+        let failed = matches!(completion.outcome, Outcome::Err { .. });
+        let at_end = completion
+            .status
+            .contains(Status::SERVER_STATUS_LAST_ROW_SENT);
+        match self.command {
+            Command::StmtExecute => {
+                ties.set_cursor(self.id, completion.outcome == Outcome::CursorOpened);
+                ties.set_long_data(self.id, false);
+            }
+            Command::StmtFetch if failed || at_end => ties.set_cursor(self.id, false),
+            Command::StmtReset if !failed => {
+                ties.set_cursor(self.id, false);
+                ties.set_long_data(self.id, false);
+            }
+            Command::StmtSendLongData => ties.set_long_data(self.id, true),
+            _ => {}
+        }
+        let is_over = !ties.has_cursor(self.id) && !ties.has_long_data(self.id);
+        if self.wanted.owner.is_some() && is_over {
+            busy.connection.close_prepared(&self.wanted);
+        }
+    }
+
+    /// Writes what the connection needs to hear into the request.
+    fn address(&mut self, busy: &mut BusyLease, request: &mut Request, server_id: u32) {
+        if let Some(known) = busy.connection.parameter_types(&self.wanted) {
+            match &self.parameters {
+                Parameters::None => {}
+                Parameters::Sent(types) => known.clone_from(types),
+                Parameters::Earlier { types, .. } if known == types => {}
+                Parameters::Earlier { layout, types } => {
+                    let body = payload_prefix(&request.packets, WHOLE_MAX);
+                    let whole = layout.with_types(&body, types);
+                    request.packets = BytesMut::with_capacity(whole.len() + HEADER_LEN);
+                    packet::write(&mut request.packets, &mut 0, &whole);
+                    known.clone_from(types);
+                    self.parameters = Parameters::Sent(types.clone());
+                }
+            }
+        }
+        // too short to hold an id: the server refuses it itself
+        let _written = set_statement_id(&mut request.packets, server_id);
+    }
+}
+
+impl Session<'_> {
+    /// COM_STMT_PREPARE.
+    pub(super) async fn prepare(&mut self, mut request: Request) -> Flow {
+        let seq = match self.read_whole(&mut request).await {
+            Ok(()) => request.reply_seq,
+            Err(flow) => return flow,
+        };
+        let body = payload_prefix(&request.packets, WHOLE_MAX);
+        let text = Bytes::copy_from_slice(body.get(1..).unwrap_or_default());
+        let is_private = self
+            .hold
+            .as_ref()
+            .is_some_and(|held| held.ties.is_private());
+        if !is_private
+            && !self.hides_text()
+            && let Some(template) = self.shared.templates.get(&text, &self.bucket())
+        {
+            self.shared.metrics.prepares_local.inc();
+            return self.answer_prepared(template, seq).await;
+        }
+        self.prepare_on_server(text, is_private, seq).await
+    }
+
+    async fn answer_prepared(&mut self, template: Arc<Template>, seq: u8) -> Flow {
+        let reply = template.reply.clone();
+        let Some(id) = self.statements.add(template) else {
+            let text = b"Can't create more prepared statements in one session".to_vec();
+            let packet = ErrPacket::new(TOO_MANY_STATEMENTS, *b"42000", text);
+            return self.answer_error(&packet, seq).await;
+        };
+        let (mut out, mut seq) = (BytesMut::new(), seq);
+        let capabilities = self.identity.capabilities;
+        reply.encode(id, capabilities, self.status(), &mut out, &mut seq);
+        if self.client.send(&mut out).await.is_ok() {
+            Flow::Continue
+        } else {
+            Flow::End
+        }
+    }
+
+    async fn prepare_on_server(&mut self, text: Bytes, is_private: bool, seq: u8) -> Flow {
+        let statement = self.judged(&text);
+        let (mut replica, mut why) = self.choose(&statement);
+        let job = Job {
+            request: Request::nothing(seq),
+            shape: ReplyShape::Prepare,
+            ran: Ran::Command(Command::StmtPrepare),
+            may_retry: false,
+            execution: None,
+            reads_insert_id: false,
+        };
+        let mut again = true;
+        loop {
+            let leased = match self.lease(&mut replica, &mut why, &job).await {
+                Ok(leased) => leased,
+                Err((error, had_state)) => {
+                    return self.fail(Lost::early(error), seq, had_state).await;
+                }
+            };
+            let had_state = leased.has_state();
+            let prepared = self
+                .prepare_leased(leased, &text, statement, is_private)
+                .await;
+            match prepared {
+                Ok(Ok(template)) => return self.answer_prepared(template, seq).await,
+                Ok(Err(packet)) => {
+                    return if self.client.send_error(&packet, seq).await.is_ok() {
+                        Flow::Continue
+                    } else {
+                        Flow::End
+                    };
+                }
+                Err(Lost { again: true, .. }) if again && !had_state => {
+                    again = false;
+                    self.shared.metrics.retries.inc();
+                }
+                Err(lost) => return self.fail(lost, seq, had_state).await,
+            }
+        }
+    }
+
+    async fn prepare_leased(
+        &mut self,
+        leased: Leased,
+        text: &Bytes,
+        statement: Statement,
+        is_private: bool,
+    ) -> Result<Result<Arc<Template>, ErrPacket>, Lost> {
+        let Leased {
+            lease,
+            mut ties,
+            insert_id_there,
+            before,
+        } = leased;
+        let mut busy = lease.start();
+        let mut answer = busy.connection.prepare_text(text).await;
+        if matches!(&answer, Ok(Err(refused)) if is_too_many(refused)) {
+            busy.connection.close_all_prepared();
+            answer = busy.connection.prepare_text(text).await;
+        }
+        let (prepared, completion) = match answer {
+            Err(source) => {
+                let server = busy.pool().name().to_owned();
+                let again = busy.connection.was_reused();
+                let error = StatementError::ServerLost { server, source };
+                return Err(Lost {
+                    again,
+                    ..Lost::early(error)
+                });
+            }
+            Ok(Err(refused)) => (Err(error_of(&refused)), refused),
+            Ok(Ok((id, reply, completion))) => {
+                let template = Template {
+                    text: text.clone(),
+                    statement,
+                    mode: self.lex_mode(),
+                    bucket: self.bucket(),
+                    reply,
+                };
+                let template = if is_private {
+                    Arc::new(template)
+                } else {
+                    self.shared.templates.put(template)
+                };
+                let wanted = Wanted {
+                    template: Arc::clone(&template),
+                    owner: None,
+                };
+                busy.connection.keep_prepared(wanted, id);
+                (Ok(template), completion)
+            }
+        };
+        let context = Context {
+            schema: self.identity.schema.as_ref(),
+            autocommit_off: self.variables.autocommit_is_off(),
+        };
+        ties.note(Ran::Command(Command::StmtPrepare), &completion, context);
+        self.last = Last::of(&completion);
+        let (boundary, status) = (completion.boundary, completion.status);
+        let lease = busy.finish(|connection| connection.finish(boundary, status, None));
+        match before {
+            None => self.settle(lease, ties, insert_id_there),
+            Some(before) => self.settle_again(lease, ties, insert_id_there, before),
+        }
+        Ok(prepared)
+    }
+
+    /// What the text says; in a character set that cannot be read, the worst.
+    fn judged(&self, text: &[u8]) -> Statement {
+        if self.hides_text() {
+            return Statement {
+                kind: Kind::Other,
+                traits: Traits::empty(),
+                hint: None,
+            };
+        }
+        sql::classify(text, self.lex_mode())
+    }
+
+    /// COM_STMT_EXECUTE.
+    pub(super) async fn execute(&mut self, mut request: Request) -> Flow {
+        let seq = request.reply_seq;
+        let body = payload_prefix(&request.packets, self.shared.statement_size_max);
+        let found = statement_id(&body).and_then(|id| Some((id, self.statements.get(id)?)));
+        let Some((id, known)) = found else {
+            return self.unknown_statement(&request).await;
+        };
+        let template = Arc::clone(&known.template);
+        let params = template.reply.params;
+        let Ok(layout) = Execute::parse(&body, params, self.identity.capabilities) else {
+            let text = b"Malformed communication packet".to_vec();
+            let packet = ErrPacket::new(MALFORMED_PACKET, *b"HY000", text);
+            return self.answer_error(&packet, seq).await;
+        };
+        let sent = layout.types(&body).map(Bytes::copy_from_slice);
+        let relies = layout.relies_on_earlier_types();
+        if relies && let Err(flow) = self.read_whole(&mut request).await {
+            return flow;
+        }
+        let has_long_data = self
+            .hold
+            .as_ref()
+            .is_some_and(|held| held.ties.has_long_data(id));
+        let owner = (layout.cursor || has_long_data).then_some(id);
+        let Some(known) = self.statements.get_mut(id) else {
+            return Flow::End;
+        };
+        if let Some(deferred) = known.deferred.take() {
+            return self.answer_error(&deferred, seq).await;
+        }
+        let parameters = match sent {
+            Some(types) => {
+                known.types = types.clone();
+                Parameters::Sent(types)
+            }
+            None if relies => Parameters::Earlier {
+                layout,
+                types: known.types.clone(),
+            },
+            None => Parameters::None,
+        };
+        let execution = Execution {
+            id,
+            wanted: Wanted {
+                template: Arc::clone(&template),
+                owner,
+            },
+            command: Command::StmtExecute,
+            parameters,
+        };
+        self.run_execution(request, &template, execution).await
+    }
+
+    async fn run_execution(
+        &mut self,
+        request: Request,
+        template: &Template,
+        execution: Execution,
+    ) -> Flow {
+        let statement = &template.statement;
+        self.wrote |= writes(statement);
+        let (replica, why) = if execution.wanted.owner.is_some() {
+            // what keeps its connection must keep one that can do everything
+            self.leave_replica();
+            (None, Why::NotARead)
+        } else {
+            self.choose(statement)
+        };
+        let job = Job {
+            request,
+            shape: ReplyShape::Execute,
+            may_retry: statement.replica_safe() && execution.wanted.owner.is_none(),
+            ran: Ran::Statement {
+                statement,
+                text: &template.text,
+                mode: template.mode,
+            },
+            execution: Some(execution),
+            reads_insert_id: touches_insert_id(statement),
+        };
+        self.run_on(replica, job, why).await
+    }
+
+    /// COM_STMT_FETCH.
+    pub(super) async fn fetch(&mut self, request: Request) -> Flow {
+        match self.held_execution(&request, Command::StmtFetch, Ties::has_cursor) {
+            Some(execution) => self.run_held(request, ReplyShape::Fetch, execution).await,
+            None => self.unknown_statement(&request).await,
+        }
+    }
+
+    /// COM_STMT_RESET: closes the cursor and forgets what was sent in pieces; otherwise there is nothing to be reset.
+    pub(super) async fn reset_statement(&mut self, request: Request) -> Flow {
+        let body = request.packets.get(HEADER_LEN..).unwrap_or_default();
+        let Some(known) = statement_id(body).and_then(|id| self.statements.get_mut(id)) else {
+            return self.unknown_statement(&request).await;
+        };
+        known.deferred = None;
+        let has_anything = |ties: &Ties, id| ties.has_cursor(id) || ties.has_long_data(id);
+        match self.held_execution(&request, Command::StmtReset, has_anything) {
+            Some(execution) => self.run_held(request, ReplyShape::OkOrErr, execution).await,
+            None => self.answer_ok(request.reply_seq).await,
+        }
+    }
+
+    /// COM_STMT_CLOSE; it has no reply.
+    pub(super) fn close_statement(&mut self, request: &Request) -> Flow {
+        let body = request.packets.get(HEADER_LEN..).unwrap_or_default();
+        let Some(id) = statement_id(body) else {
+            return Flow::Continue;
+        };
+        let removed = self.statements.remove(id);
+        let (Some(held), Some(removed)) = (&mut self.hold, removed) else {
+            return Flow::Continue;
+        };
+        if held.ties.has_cursor(id) || held.ties.has_long_data(id) {
+            held.lease.connection.close_prepared(&Wanted {
+                template: removed.template,
+                owner: Some(id),
+            });
+            held.ties.set_cursor(id, false);
+            held.ties.set_long_data(id, false);
+            self.release_if_free();
+        }
+        Flow::Continue
+    }
+
+    /// COM_STMT_SEND_LONG_DATA; it has no reply, so what goes wrong is told by the execution.
+    pub(super) async fn send_long_data(&mut self, request: Request) -> Flow {
+        let body = request.packets.get(HEADER_LEN..).unwrap_or_default();
+        let found = statement_id(body).and_then(|id| Some((id, self.statements.get(id)?)));
+        // MySQL ignores an unknown id as well
+        let Some((id, known)) = found else {
+            return self.swallow(request).await;
+        };
+        if known.deferred.is_some() {
+            return self.swallow(request).await;
+        }
+        let template = Arc::clone(&known.template);
+        self.leave_replica();
+        let job = Job {
+            request,
+            shape: ReplyShape::None,
+            ran: Ran::Command(Command::StmtSendLongData),
+            may_retry: false,
+            execution: Some(Execution {
+                id,
+                wanted: Wanted {
+                    template,
+                    owner: Some(id),
+                },
+                command: Command::StmtSendLongData,
+                parameters: Parameters::None,
+            }),
+            reads_insert_id: false,
+        };
+        self.run_on(None, job, Why::NotARead).await
+    }
+
+    /// A command about a statement that the held connection has something of.
+    fn held_execution(
+        &self,
+        request: &Request,
+        command: Command,
+        has: impl Fn(&Ties, u32) -> bool,
+    ) -> Option<Execution> {
+        let id = statement_id(request.packets.get(HEADER_LEN..)?)?;
+        let known = self.statements.get(id)?;
+        let held = self.hold.as_ref()?;
+        has(&held.ties, id).then(|| Execution {
+            id,
+            wanted: Wanted {
+                template: Arc::clone(&known.template),
+                owner: Some(id),
+            },
+            command,
+            parameters: Parameters::None,
+        })
+    }
+
+    async fn run_held(
+        &mut self,
+        request: Request,
+        shape: ReplyShape,
+        execution: Execution,
+    ) -> Flow {
+        let job = Job {
+            request,
+            shape,
+            ran: Ran::Command(execution.command),
+            may_retry: false,
+            execution: Some(execution),
+            reads_insert_id: false,
+        };
+        self.run_on(None, job, Why::Held).await
+    }
+
+    /// Keeps what went wrong with a command that has no reply for the execution, which has one.
+    pub(super) fn defer(&mut self, execution: &Execution, error: ErrPacket) {
+        if let Some(known) = self.statements.get_mut(execution.id) {
+            known.deferred.get_or_insert(error);
+        }
+    }
+
+    async fn unknown_statement(&mut self, request: &Request) -> Flow {
+        let text = b"Unknown prepared statement handler given to the endpoint".to_vec();
+        let packet = ErrPacket::new(UNKNOWN_STATEMENT, *b"HY000", text);
+        if request.rest.is_some() {
+            return Flow::End;
+        }
+        self.answer_error(&packet, request.reply_seq).await
+    }
+
+    /// Reads the rest of a command that has to be seen whole.
+    async fn read_whole(&mut self, request: &mut Request) -> Result<(), Flow> {
+        let Some(scanner) = &mut request.rest else {
+            return Ok(());
+        };
+        loop {
+            match self
+                .client
+                .continue_request(scanner, &mut request.packets)
+                .await
+            {
+                Ok(false) if request.packets.len() > WHOLE_MAX => break,
+                Ok(false) => {}
+                Ok(true) => {
+                    request.reply_seq = scanner.reply_seq();
+                    request.rest = None;
+                    return Ok(());
+                }
+                Err(error) => return Err(self.refuse(error).await),
+            }
+        }
+        let text = b"Got a packet bigger than the endpoint reads whole (64 MiB)".to_vec();
+        let packet = ErrPacket::new(PACKET_TOO_LARGE, *b"08S01", text);
+        let _told = self.answer_error(&packet, 1).await;
+        Err(Flow::End)
+    }
+
+    /// Reads a command to its end and forgets it.
+    async fn swallow(&mut self, mut request: Request) -> Flow {
+        while let Some(scanner) = &mut request.rest {
+            request.packets.clear();
+            match self
+                .client
+                .continue_request(scanner, &mut request.packets)
+                .await
+            {
+                Ok(true) => request.rest = None,
+                Ok(false) => {}
+                Err(error) => return self.refuse(error).await,
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Sees to it that the statement is prepared on the connection, and addresses the request to it there. What the server
+    /// refuses the preparation with is the answer to the command.
+    pub(super) async fn make_ready(
+        &self,
+        busy: &mut BusyLease,
+        job: &mut Job<'_>,
+    ) -> Result<Option<Completion>, Failure> {
+        let Some(execution) = &mut job.execution else {
+            return Ok(None);
+        };
+        let mut answer = busy.connection.prepare(&execution.wanted).await?;
+        if matches!(&answer, Err(refused) if is_too_many(refused)) {
+            busy.connection.close_all_prepared();
+            answer = busy.connection.prepare(&execution.wanted).await?;
+        }
+        match answer {
+            Ok(server_id) => {
+                execution.address(busy, &mut job.request, server_id);
+                Ok(None)
+            }
+            Err(refused) => Ok(Some(refused)),
+        }
+    }
+}
+
+fn is_too_many(refused: &Completion) -> bool {
+    matches!(refused.outcome, Outcome::Err { code, .. } if code == TOO_MANY_STATEMENTS)
+}
+
+pub(super) fn error_of(refused: &Completion) -> ErrPacket {
+    match &refused.outcome {
+        Outcome::Err {
+            code,
+            sql_state,
+            message,
+        } => ErrPacket {
+            code: *code,
+            sql_state: *sql_state,
+            message: message.clone(),
+        },
+        _ => ErrPacket::new(MALFORMED_PACKET, *b"HY000", b"no reply".to_vec()),
+    }
+}

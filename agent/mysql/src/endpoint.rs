@@ -16,6 +16,7 @@ use lamplighter_core::tls::{TlsClient, TlsError};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessError};
+use crate::cancel::Clients;
 use crate::client::{Client, Greeter, LoginError};
 use crate::config::{self, Config, Consistency};
 use crate::error::StatementError;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) statement_size_max: usize,
     /// What SET statements do, as the servers told.
     pub(crate) learned: Learned,
+    /// Who is connected, for KILL.
+    pub(crate) clients: Clients,
     /// Statements that servers have prepared before.
     pub(crate) templates: Templates,
     /// Spreads reads over the replicas.
@@ -69,6 +72,14 @@ impl Shared {
         if let Some(replica) = self.replicas.get(index) {
             replica.fit.store(fit, Ordering::Relaxed);
         }
+    }
+
+    /// A server connection with this id is one of ours.
+    pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
+        let replicas = self.replicas.iter().map(|replica| &replica.pool);
+        std::iter::once(&self.primary)
+            .chain(replicas)
+            .any(|pool| pool.has_thread(thread_id))
     }
 
     /// A connection to a replica. One that cannot be reached gets no reads until the monitor has seen it well.
@@ -202,6 +213,7 @@ impl Proxy {
             monitor: config.monitor.clone(),
             statement_size_max: config.statement_size_max.as_usize(),
             learned: Learned::default(),
+            clients: Clients::default(),
             templates: Templates::default(),
             turn: AtomicUsize::new(0),
             login_timeout: config.login_timeout.get(),
@@ -320,7 +332,7 @@ async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
     drop(user);
     shared.metrics.client_connections.inc();
     shared.metrics.clients.inc();
-    Box::pin(Session::new(client, identity, &shared).run(&tasks)).await;
+    Box::pin(Session::new(client, identity, &shared, &tasks).run()).await;
     shared.metrics.clients.dec();
     drop(permit);
 }
@@ -360,6 +372,7 @@ fn account(
         tls,
         connect_timeout: config.connect_timeout.get(),
         statements_max: config.pool.prepared_statements_max,
+        threads: Arc::default(),
         facts,
     }
 }

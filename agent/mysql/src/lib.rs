@@ -9,6 +9,7 @@
 //! proof that the reply was over.
 
 mod access;
+mod cancel;
 mod client;
 mod config;
 mod endpoint;

@@ -49,6 +49,8 @@ pub struct Metrics {
     pub open_failures: IntCounterVec,
     /// Server connections closed instead of reused, by reason.
     pub discarded: IntCounterVec,
+    /// Statements and connections killed on a server.
+    pub kills: IntCounter,
     /// Time statements waited for a server connection.
     pub wait_seconds: Histogram,
     /// Statements that waited longer than they may.
@@ -144,6 +146,10 @@ impl Metrics {
                 "connections_discarded_total",
                 "Server connections closed instead of reused, by reason.",
                 &["reason"],
+            )?,
+            kills: s.counter(
+                "kills_total",
+                "Statements and connections killed on a server: by KILL, or because their client was gone.",
             )?,
             wait_seconds: s.histogram(
                 "wait_seconds",

@@ -5,6 +5,7 @@
 mod batch;
 mod login;
 mod statements;
+mod threads;
 
 use std::io;
 use std::sync::Arc;
@@ -96,8 +97,7 @@ struct Link {
     opened: Instant,
     /// Has answered a statement of a client before: a lost connection may then be an old one that the server closed.
     reused: bool,
-    /// The server's id of it, for KILL.
-    thread_id: u32,
+    thread: threads::Thread,
     statements: statements::Statements,
     /// How many statements may be prepared here at once.
     statements_max: usize,
@@ -149,11 +149,6 @@ impl Idle {
     /// Takes it into use.
     pub(crate) fn start(self) -> Busy {
         Busy(self.0)
-    }
-
-    /// The server's id of it.
-    pub(crate) fn thread_id(&self) -> u32 {
-        self.0.thread_id
     }
 
     /// LAST_INSERT_ID() on it.
@@ -453,8 +448,9 @@ impl Busy {
         self.0.statements.close_shared();
     }
 
+    /// The server's id of it.
     pub(crate) fn thread_id(&self) -> u32 {
-        self.0.thread_id
+        self.0.thread.id()
     }
 
     /// LAST_INSERT_ID() may have changed.

@@ -18,6 +18,7 @@ mod prepared;
 mod relay;
 mod statement;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,6 +27,7 @@ use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::flags::Status;
 use lamplighter_wire::mysql::response::ErrPacket;
 
+use crate::cancel::Registered;
 use crate::client::{Client, Identity, Request, RequestError};
 use crate::endpoint::Shared;
 use crate::hold::HoldReason;
@@ -46,7 +48,7 @@ const NOT_SUPPORTED: u16 = 1235;
 /// How long the server connection of a write is kept for a question about it; afterwards only what was captured is answered.
 const DIAGNOSTICS_TIME: Duration = Duration::from_millis(50);
 
-/// The same after a warning or an error, whose texts are not captured.
+/// The same after a warning or an error, whose texts are not captured, at least; longer while nobody waits for a connection.
 const WARNINGS_TIME: Duration = Duration::from_secs(1);
 
 /// A client's life.
@@ -54,6 +56,8 @@ pub(crate) struct Session<'a> {
     client: Client,
     identity: Identity,
     shared: &'a Shared,
+    tasks: &'a Tasks,
+    registered: Registered<'a>,
     hold: Option<Held>,
     /// What the client has set since its login.
     variables: Variables,
@@ -95,11 +99,21 @@ enum Flow {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(client: Client, identity: Identity, shared: &'a Shared) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        identity: Identity,
+        shared: &'a Arc<Shared>,
+        tasks: &'a Tasks,
+    ) -> Self {
+        let registered = shared
+            .clients
+            .register(identity.connection_id, identity.user.clone());
         Self {
             client,
             identity,
             shared,
+            tasks,
+            registered,
             hold: None,
             variables: Variables::default(),
             statements: Statements::default(),
@@ -110,8 +124,11 @@ impl<'a> Session<'a> {
     }
 
     /// Serves the client until it leaves, breaks the protocol, or we drain and it has nothing in flight.
-    pub(crate) async fn run(mut self, tasks: &Tasks) {
+    pub(crate) async fn run(mut self) {
+        let tasks = self.tasks;
+        let me = Arc::clone(&self.registered.client);
         // made once: each is an entry in a list that all sessions share
+        let mut killed = std::pin::pin!(me.ended());
         let mut draining = std::pin::pin!(tasks.draining());
         let mut stopping = std::pin::pin!(tasks.stopping());
         let mut asked_to_leave = false;
@@ -130,6 +147,7 @@ impl<'a> Session<'a> {
                     asked_to_leave = true;
                     continue;
                 }
+                () = &mut killed => break,
                 () = &mut stopping => break,
             };
             let flow = match request {
@@ -137,6 +155,7 @@ impl<'a> Session<'a> {
                 Ok(request) => tokio::select! {
                     biased;
                     flow = Box::pin(self.serve(request)) => flow,
+                    () = &mut killed => Flow::End,
                     () = &mut stopping => Flow::End,
                 },
                 Err(error) => self.refuse(error).await,
@@ -183,12 +202,14 @@ impl<'a> Session<'a> {
             Command::Quit => Flow::End,
             Command::Ping => self.answer_ok(request.reply_seq).await,
             Command::Query => self.query(request).await,
-            Command::InitDb | Command::FieldList | Command::Statistics | Command::ProcessInfo => {
+            Command::InitDb => self.init_db(request).await,
+            Command::FieldList | Command::Statistics | Command::ProcessInfo => {
                 self.on_primary(request, command).await
             }
             Command::SetOption => self.set_option(request).await,
             Command::ResetConnection => self.reset_connection(request.reply_seq).await,
             Command::ChangeUser => self.change_user(&request).await,
+            Command::ProcessKill => self.process_kill(&request).await,
             Command::StmtPrepare => self.prepare(request).await,
             Command::StmtExecute => self.execute(request).await,
             Command::StmtFetch => self.fetch(request).await,
@@ -280,14 +301,18 @@ impl<'a> Session<'a> {
 
 /// Resolves when a connection held only for diagnostics has been held long enough.
 async fn expiry(held: Option<&Held>, last: Last) {
-    if held.is_some_and(|held| held.reason() == HoldReason::Diagnostics) {
-        let limit = if last.has_warnings {
-            WARNINGS_TIME
-        } else {
-            DIAGNOSTICS_TIME
-        };
-        tokio::time::sleep(limit).await;
-    } else {
-        std::future::pending().await
+    let Some(held) = held.filter(|held| held.reason() == HoldReason::Diagnostics) else {
+        return std::future::pending().await;
+    };
+    if !last.has_warnings {
+        return tokio::time::sleep(DIAGNOSTICS_TIME).await;
+    }
+    // only the server has their texts: kept for as long as nobody else needs the connection
+    let pool = held.lease.pool();
+    loop {
+        tokio::time::sleep(WARNINGS_TIME).await;
+        if pool.is_wanted() || held.since().1.elapsed() > pool.idle_timeout() {
+            return;
+        }
     }
 }

@@ -18,6 +18,7 @@ use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
 
 use super::{Client, Identity};
 use crate::access::{Access, Verdict};
+use crate::cancel::CLIENT_IDS;
 use crate::server::ServerFacts;
 
 /// What is offered to every client. No TLS and no compression: the endpoint is on this machine. No query attributes and no
@@ -104,9 +105,14 @@ impl Greeter {
         }
     }
 
+    /// The server's own default, once one was reached.
+    pub(crate) fn server_collation(&self) -> Option<u8> {
+        self.facts.load().as_ref().map(|facts| facts.collation)
+    }
+
     /// Greets `client` and judges its answer.
     pub(crate) async fn login(&self, client: &mut Client) -> Result<Identity, LoginError> {
-        let connection_id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection_id = CLIENT_IDS | self.next_id.fetch_add(1, Ordering::Relaxed);
         let nonce = nonce()?;
         let mut out = BytesMut::with_capacity(128);
         let mut seq = 0;

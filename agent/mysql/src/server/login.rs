@@ -18,6 +18,7 @@ use lamplighter_wire::mysql::handshake::{
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN, Header};
 use lamplighter_wire::mysql::response::ErrPacket;
 
+use super::threads::Threads;
 use super::{BUCKET_CAPABILITIES, Bucket, Busy, Idle, Link, READ_SIZE, Stream, require_ok};
 use crate::error::OpenError;
 use crate::insert_id::OfConnection;
@@ -34,6 +35,8 @@ pub(crate) struct Account {
     pub(crate) connect_timeout: Duration,
     /// Prepared statements that one connection may hold, if the server allows as many.
     pub(crate) statements_max: usize,
+    /// The server's ids of the connections that are open.
+    pub(crate) threads: Arc<Threads>,
     /// What the newest login saw; the client greeting is made from it.
     pub(crate) facts: Arc<ArcSwapOption<ServerFacts>>,
 }
@@ -125,7 +128,7 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         has_init_connect: false,
         opened: Instant::now(),
         reused: false,
-        thread_id: greeting.connection_id,
+        thread: Threads::add(&account.threads, greeting.connection_id),
         statements: super::statements::Statements::default(),
         statements_max: account.statements_max,
         insert_id: OfConnection::Known(0),
@@ -159,10 +162,15 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
     let completion = busy.run(&track).await?;
     require_ok(&completion.outcome)?;
     // COM_RESET_CONNECTION goes back to the server's default character set, not to the login's
-    track.extend_from_slice(&baseline.names);
+    let restore = [
+        b"SET ",
+        baseline.names.as_slice(),
+        b", ",
+        track.get(4..).unwrap_or_default(),
+    ];
     let status = completion.status;
     let mut idle = busy.finish(completion.boundary, status, None);
-    idle.0.restore = track.into();
+    idle.0.restore = restore.concat().into();
     idle.0.has_init_connect = baseline.has_init_connect;
     idle.0.statements_max = idle.0.statements_max.min(baseline.statements_share).max(1);
     idle.0.reused = false;
@@ -171,7 +179,7 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
 
 /// What a login alone decides, or the server's settings.
 struct Baseline {
-    /// The assignments that give the character set of this login.
+    /// `NAMES ... COLLATE ...` of this login.
     names: Vec<u8>,
     has_init_connect: bool,
     /// Statements that each of the connections the server allows may prepare without running into `max_prepared_stmt_count`.
@@ -180,24 +188,14 @@ struct Baseline {
 
 /// Read from the server itself.
 async fn baseline(busy: &mut Busy) -> io::Result<Baseline> {
-    const VARIABLES: [&str; 3] = [
-        "character_set_client",
-        "character_set_results",
-        "collation_connection",
-    ];
-    let list: Vec<String> = VARIABLES.iter().map(|name| format!("@@{name}")).collect();
-    let sql = format!(
-        "SELECT {}, @@init_connect, @@max_prepared_stmt_count DIV @@max_connections",
-        list.join(", ")
-    );
-    let row = busy.one_row(sql.as_bytes()).await?;
+    // a login sets all of them alike ("Connection Character Sets and Collations")
+    const SQL: &[u8] = b"SELECT @@character_set_client, @@collation_connection, @@init_connect, \
+        @@max_prepared_stmt_count DIV @@max_connections";
+    let row = busy.one_row(SQL).await?;
     let mut reader = packet::Reader::new(row.get(HEADER_LEN..).unwrap_or_default());
-    let mut names = Vec::new();
-    for name in VARIABLES {
-        let value = reader.lenenc_bytes().map_err(io::Error::other)?;
-        names.extend_from_slice(format!(", SESSION {name} = ").as_bytes());
-        names.extend_from_slice(value);
-    }
+    let client = reader.lenenc_bytes().map_err(io::Error::other)?;
+    let collation = reader.lenenc_bytes().map_err(io::Error::other)?;
+    let names = [b"NAMES ", client, b" COLLATE ", collation].concat();
     let init_connect = reader.lenenc_bytes().map_err(io::Error::other)?;
     let share = reader.lenenc_bytes().map_err(io::Error::other)?;
     Ok(Baseline {

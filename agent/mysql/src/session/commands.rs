@@ -1,12 +1,25 @@
 //! Commands other than statements: those that need a server and those that only change what the session is.
 
+use bytes::BytesMut;
 use lamplighter_wire::mysql::command::{Command, CommandKind};
 use lamplighter_wire::mysql::flags::Capabilities;
+use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
+use lamplighter_wire::mysql::prepared::statement_id;
+use lamplighter_wire::mysql::response::ErrPacket;
 
-use super::{Flow, Session, relay};
+use super::relay::Lost;
+use super::{Flow, NOT_SUPPORTED, Session, relay};
+use crate::cancel::{self, CLIENT_IDS, Killed, What};
 use crate::client::Request;
 use crate::hold::Ran;
 use crate::route::Why;
+
+/// ER_NO_SUCH_THREAD.
+const NO_SUCH_THREAD: u16 = 1094;
+/// ER_KILL_DENIED_ERROR.
+const KILL_DENIED: u16 = 1095;
+/// ER_QUERY_INTERRUPTED.
+const INTERRUPTED: u16 = 1317;
 
 impl Session<'_> {
     /// A command that runs on the held connection or on the primary.
@@ -24,6 +37,80 @@ impl Session<'_> {
             reads_insert_id: false,
         };
         self.run_on(None, job, Why::NotARead).await
+    }
+
+    /// COM_INIT_DB, as USE: the command itself would leave the warnings of the client before.
+    pub(super) async fn init_db(&mut self, request: Request) -> Flow {
+        let name = request.packets.get(HEADER_LEN + 1..).unwrap_or_default();
+        let mut text = b"\x03USE `".to_vec();
+        for byte in name {
+            text.push(*byte);
+            if *byte == b'`' {
+                text.push(b'`');
+            }
+        }
+        text.push(b'`');
+        let mut packets = BytesMut::with_capacity(HEADER_LEN + text.len());
+        packet::write(&mut packets, &mut 0, &text);
+        if request.rest.is_some() {
+            return Flow::End;
+        }
+        self.query(Request { packets, ..request }).await
+    }
+
+    /// COM_PROCESS_KILL.
+    pub(super) async fn process_kill(&mut self, request: &Request) -> Flow {
+        let id = statement_id(request.packets.get(HEADER_LEN..).unwrap_or_default());
+        let text = format!("KILL {}", id.unwrap_or(0));
+        self.kill(text.as_bytes(), request.reply_seq).await
+    }
+
+    /// KILL of another client, or of a server connection that is none of ours. `text` says which.
+    pub(super) async fn kill(&mut self, text: &[u8], seq: u8) -> Flow {
+        let Some((what, id)) = cancel::parse(text) else {
+            let text = b"lamplighter: KILL is understood with a number as its id".to_vec();
+            return self
+                .answer_error(&ErrPacket::new(NOT_SUPPORTED, *b"42000", text), seq)
+                .await;
+        };
+        let id = u32::try_from(id).unwrap_or(0);
+        if id == self.identity.connection_id {
+            let text = b"Query execution was interrupted".to_vec();
+            let interrupted = ErrPacket::new(INTERRUPTED, *b"70100", text);
+            let flow = self.answer_error(&interrupted, seq).await;
+            return if what == What::Connection {
+                Flow::End
+            } else {
+                flow
+            };
+        }
+        let killed = if id & CLIENT_IDS != 0 {
+            let shared = self.shared;
+            shared.clients.kill(what, id, &self.identity.user).await
+        } else if self.shared.has_thread(id) {
+            // it may be anybody's by the time the server hears of it
+            Killed::Denied
+        } else {
+            match self.shared.primary.kill_other(what, id).await {
+                Ok(None) => Killed::Done,
+                Ok(Some(refused)) => return self.answer_error(&refused, seq).await,
+                Err(error) => Killed::Failed(error),
+            }
+        };
+        match killed {
+            Killed::Done => self.answer_ok(seq).await,
+            Killed::Unknown => {
+                let text = format!("Unknown thread id: {id}").into_bytes();
+                let packet = ErrPacket::new(NO_SUCH_THREAD, *b"HY000", text);
+                self.answer_error(&packet, seq).await
+            }
+            Killed::Denied => {
+                let text = format!("You are not owner of thread {id}").into_bytes();
+                let packet = ErrPacket::new(KILL_DENIED, *b"HY000", text);
+                self.answer_error(&packet, seq).await
+            }
+            Killed::Failed(error) => self.fail(Lost::early(error), seq, false).await,
+        }
     }
 
     /// COM_SET_OPTION: multi-statements on (0) or off (1).
@@ -54,6 +141,10 @@ impl Session<'_> {
 
     pub(super) async fn reset_connection(&mut self, seq: u8) -> Flow {
         self.forget_session().await;
+        // the character set of the login goes too ("mysql_reset_connection()", MySQL C API)
+        if let Some(collation) = self.shared.greeter.server_collation() {
+            self.identity.collation = collation;
+        }
         self.answer_ok(seq).await
     }
 

@@ -1,6 +1,8 @@
 //! Runs one command on a server connection: the request there, the reply back, both as streams of bounded size, and the
 //! connection settled by what the reply said.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, Outcome, ReplyShape};
@@ -10,6 +12,7 @@ use lamplighter_wire::sql::{Kind, Traits};
 use super::lease::Leased;
 use super::prepared::{Execution, error_of};
 use super::{Flow, Last, Session};
+use crate::cancel::What;
 use crate::client::{Client, Request, RequestError};
 use crate::error::{OpenError, StatementError};
 use crate::hold::{Context, Ran};
@@ -156,9 +159,23 @@ impl Session<'_> {
         } = leased;
         let mut busy = lease.start();
         let mut relayed = false;
-        let completion = match self.exchange(&mut busy, job, &mut relayed).await {
+        let me = Arc::clone(&self.registered.client);
+        me.begins(busy.pool(), busy.connection.thread_id()).await;
+        let mut ended = self.exchange(&mut busy, job, &mut relayed).await;
+        if me.ends().await
+            && let Ok(completion) = ended
+        {
+            // the server may have heard of it when the statement was over: the next one would die of it
+            ended = clear_kill(&mut busy, completion).await;
+        }
+        let completion = match ended {
             Ok(completion) => completion,
-            Err(failure) => return Err(lost(failure, &busy, job, relayed)),
+            Err(failure) => {
+                if matches!(failure, Failure::ClientGone) {
+                    self.kill_orphan(&busy);
+                }
+                return Err(lost(failure, &busy, job, relayed));
+            }
         };
         let effect = self.understood(job, &completion, ties.is_forever());
         let context = Context {
@@ -209,6 +226,16 @@ impl Session<'_> {
             Some(before) => self.settle_again(lease, ties, insert_id_there, before),
         }
         Ok(())
+    }
+
+    /// The client is gone, its statement is not: the server hears that nobody waits for it. Its connection is closed.
+    fn kill_orphan(&self, busy: &BusyLease) {
+        let (pool, thread_id) = (Arc::clone(busy.pool()), busy.connection.thread_id());
+        self.tasks.spawn("kill", async move {
+            if let Err(error) = pool.kill(What::Connection, thread_id).await {
+                tracing::debug!(%error, "an orphaned statement goes on");
+            }
+        });
     }
 
     /// The command there and its reply back. A prepared statement is prepared first, if it is not.
@@ -324,6 +351,19 @@ impl Session<'_> {
         let flow = self.answer_error(&packet, seq).await;
         if had_state { Flow::End } else { flow }
     }
+}
+
+/// A KILL QUERY was sent while the statement ran. Lets something else be hit by it, if it came too late.
+async fn clear_kill(busy: &mut BusyLease, completion: Completion) -> Result<Completion, Failure> {
+    for _ in 0..2 {
+        let cleared = busy.connection.run(b"DO 0").await?;
+        if matches!(cleared.outcome, Outcome::Ok { .. }) {
+            return Ok(completion);
+        }
+    }
+    Err(Failure::Server(std::io::Error::other(
+        "the connection answers nothing but errors after a KILL",
+    )))
 }
 
 /// The command may have changed what LAST_INSERT_ID() is on its connection.

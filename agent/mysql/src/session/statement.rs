@@ -36,15 +36,7 @@ impl Session<'_> {
         };
         let statement = sql::classify(&text, self.lex_mode());
         if statement.kind == Kind::Kill {
-            let text =
-                b"lamplighter: KILL is not passed on: connection ids here are the endpoint's own"
-                    .to_vec();
-            return self
-                .answer_error(
-                    &ErrPacket::new(NOT_SUPPORTED, *b"42000", text),
-                    request.reply_seq,
-                )
-                .await;
+            return self.kill(&text, request.reply_seq).await;
         }
         let is_question = asks_about_the_last(&statement);
         if is_question || statement.traits.intersects(Traits::LAST_INSERT_ID) {

@@ -80,10 +80,6 @@ impl Ties {
         self.is_forever() || self.has(ObjectKind::TemporaryTable)
     }
 
-    pub(crate) const fn in_transaction(&self) -> bool {
-        self.transaction
-    }
-
     pub(crate) fn has_cursor(&self, id: u32) -> bool {
         self.cursors.contains(&id)
     }
@@ -106,11 +102,6 @@ impl Ties {
         } else {
             self.long_data.remove(&id);
         }
-    }
-
-    /// The question about the last statement is not possible any more.
-    pub(crate) const fn forget_diagnostics(&mut self) {
-        self.diagnostics = false;
     }
 
     /// The strongest reason to keep the connection.
@@ -136,12 +127,12 @@ impl Ties {
         if let Some(text) = &completion.track.transaction_characteristics {
             self.next_transaction = !text.is_empty() && !self.transaction;
         }
-        self.diagnostics = has_diagnostics(ran, completion);
+        self.diagnostics = has_diagnostics(ran, completion) || (self.diagnostics && asks(ran));
         let explained = match ran {
             Ran::Oversized => self.keep(HoldReason::Oversized),
             Ran::UnderstoodSet => true,
             Ran::Command(command) => self.note_command(command),
-            Ran::Statement { .. } if had_no_effect(ran, completion) => false,
+            Ran::Statement { statement, .. } if had_no_effect(statement, completion) => false,
             Ran::Statement {
                 statement,
                 text,
@@ -284,13 +275,10 @@ const fn of_object(kind: ObjectKind) -> HoldReason {
 }
 
 /// A single statement that the server refused before it ran: it could not be parsed, or names what does not exist.
-fn had_no_effect(ran: Ran<'_>, completion: &Completion) -> bool {
-    /// ER_BAD_DB_ERROR, ER_BAD_FIELD_ERROR, ER_PARSE_ERROR, ER_NO_SUCH_TABLE, ER_SP_DOES_NOT_EXIST,
-    /// ER_UNKNOWN_SYSTEM_VARIABLE, ER_WRONG_VALUE_FOR_VAR.
-    const BEFORE: [u16; 7] = [1049, 1054, 1064, 1146, 1305, 1193, 1231];
-    let Ran::Statement { statement, .. } = ran else {
-        return false;
-    };
+pub(crate) fn was_refused_before_it_ran(statement: &Statement, completion: &Completion) -> bool {
+    /// ER_BAD_DB_ERROR, ER_BAD_FIELD_ERROR, ER_PARSE_ERROR, ER_NO_SUCH_TABLE, ER_UNKNOWN_SYSTEM_VARIABLE,
+    /// ER_WRONG_VALUE_FOR_VAR, ER_SP_DOES_NOT_EXIST.
+    const BEFORE: [u16; 7] = [1049, 1054, 1064, 1146, 1193, 1231, 1305];
     let single = !statement.traits.contains(Traits::MULTI_STATEMENT)
         && !matches!(statement.kind, Kind::Call | Kind::Execute)
         && !statement
@@ -299,6 +287,24 @@ fn had_no_effect(ran: Ran<'_>, completion: &Completion) -> bool {
     single
         && completion.results == 1
         && matches!(&completion.outcome, Outcome::Err { code, .. } if BEFORE.contains(code))
+}
+
+/// A statement that failed and left nothing: what a single statement does to its session it does when it succeeds, except
+/// what is evaluated on the way.
+fn had_no_effect(statement: &Statement, completion: &Completion) -> bool {
+    const ON_THE_WAY: Traits = Traits::LOCK_FUNCTION
+        .union(Traits::MULTI_STATEMENT)
+        .union(Traits::UNKNOWN_FUNCTION)
+        .union(Traits::USER_VARIABLE)
+        .union(Traits::ASSIGNMENT);
+    let failed = completion.results == 1 && matches!(completion.outcome, Outcome::Err { .. });
+    let whole = !statement.traits.intersects(ON_THE_WAY)
+        && !matches!(statement.kind, Kind::Call | Kind::Execute);
+    failed && (whole || was_refused_before_it_ran(statement, completion))
+}
+
+fn asks(ran: Ran<'_>) -> bool {
+    matches!(ran, Ran::Statement { statement, .. } if matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics))
 }
 
 /// State that no later statement provably takes away.
@@ -373,7 +379,8 @@ fn has_diagnostics(ran: Ran<'_>, completion: &Completion) -> bool {
     match ran {
         // what a plain read leaves behind (the number of its rows) is captured
         Ran::Statement { statement, .. } => {
-            !is_plain_read(statement) || statement.traits.contains(Traits::SQL_CALC_FOUND_ROWS)
+            let beyond = Traits::SQL_CALC_FOUND_ROWS.union(Traits::OFFSET);
+            !is_plain_read(statement) || statement.traits.intersects(beyond)
         }
         Ran::Oversized => true,
         // without warnings it leaves nothing to ask about but a ROW_COUNT() of 0, which is captured

@@ -1,7 +1,9 @@
 //! The connections to one server: at most so many, given out in the order of asking, each idle one kept in the bucket of what
 //! its next client must share with its last. Only [`Idle`] connections can come back.
 
+mod ask;
 mod discard;
+mod kill;
 mod lease;
 
 use std::collections::VecDeque;
@@ -10,76 +12,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lamplighter_core::metrics::IntGauge;
-use lamplighter_wire::mysql::response::ErrPacket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::cancel::What;
 use crate::config;
 use crate::error::{OpenError, StatementError};
 use crate::insert_id::OfSession;
 use crate::metrics::Metrics;
-use crate::prepared::Template;
 use crate::server::{Account, Bucket, Idle};
 
+pub(crate) use ask::Ask;
 pub(crate) use discard::Discard;
 use lease::Place;
 pub(crate) use lease::{BusyLease, Lease};
 
 /// A connection stays the one that knows a session's LAST_INSERT_ID() for this long; then the server is asked.
 const INSERT_ID_TIME: Duration = Duration::from_secs(1);
-
-/// What a client's next command needs.
-#[derive(Debug)]
-pub(crate) struct Ask<'a> {
-    pub(crate) bucket: &'a Bucket,
-    /// The asking session's LAST_INSERT_ID().
-    pub(crate) session: Option<&'a OfSession>,
-    /// The command may read LAST_INSERT_ID().
-    pub(crate) insert_id: bool,
-    /// A statement that had better be prepared there.
-    pub(crate) template: Option<&'a Arc<Template>>,
-    /// The connection may be adapted together with the command, which does no harm under another state.
-    pub(crate) ahead: bool,
-}
-
-type Preference = fn(&Ask<'_>, &Idle) -> bool;
-
-impl<'a> Ask<'a> {
-    /// For commands of which only the bucket matters.
-    pub(crate) const fn of(bucket: &'a Bucket) -> Self {
-        Self {
-            bucket,
-            session: None,
-            insert_id: false,
-            template: None,
-            ahead: false,
-        }
-    }
-
-    fn preferences(&self) -> impl Iterator<Item = Preference> {
-        let knows: Preference = |ask, idle| {
-            let of_session = ask.session.is_some_and(|id| idle.insert_id().is_of(id));
-            of_session && idle.bucket().is_near(ask.bucket)
-        };
-        let prepared: Preference = |ask, idle| {
-            idle.bucket() == ask.bucket && ask.template.is_some_and(|it| idle.has_prepared(it))
-        };
-        let equal_and_free: Preference = |ask, idle| {
-            idle.bucket() == ask.bucket && !idle.insert_id().is_wanted_beside(ask.session)
-        };
-        let equal: Preference = |ask, idle| idle.bucket() == ask.bucket;
-        let near: Preference = |ask, idle| idle.bucket().is_near(ask.bucket);
-        [
-            self.insert_id.then_some(knows),
-            self.template.is_some().then_some(prepared),
-            Some(equal_and_free),
-            Some(equal),
-            Some(near),
-        ]
-        .into_iter()
-        .flatten()
-    }
-}
 
 /// What [`Pool::take`] found.
 #[derive(Debug, Default)]
@@ -265,48 +212,6 @@ impl Pool {
             server: self.name.clone(),
             source,
         }
-    }
-
-    /// Tells the server to kill the statement or connection of one of our connections. One that is unknown by now has ended by
-    /// itself.
-    pub(crate) async fn kill(&self, what: What, thread_id: u32) -> Result<(), StatementError> {
-        self.kill_other(what, thread_id).await.map(|_| ())
-    }
-
-    /// Tells the server to kill a statement or connection, over a connection of its own: nobody has to wait in line to stop
-    /// what the line waits for. What the server refuses it with is returned.
-    pub(crate) async fn kill_other(
-        &self,
-        what: What,
-        thread_id: u32,
-    ) -> Result<Option<ErrPacket>, StatementError> {
-        // one at a time; the line of those who wait here is as long as there are clients
-        let mut control = self.control.lock().await;
-        let connection = match control.take() {
-            Some(connection) => connection,
-            None => Idle::open(&self.account, Bucket::of_nobody())
-                .await
-                .map_err(|source| self.not_open(source))?,
-        };
-        let verb = match what {
-            What::Connection => "KILL",
-            What::Query => "KILL QUERY",
-        };
-        let mut busy = connection.start();
-        let killed = busy.run(format!("{verb} {thread_id}").as_bytes()).await;
-        let completion = killed.map_err(|source| StatementError::ServerLost {
-            server: self.name.clone(),
-            source,
-        })?;
-        let (boundary, status) = (completion.boundary, completion.status);
-        *control = Some(busy.finish(boundary, status, None));
-        self.metrics.kills.inc();
-        Ok(completion.outcome.into_error())
-    }
-
-    /// A server connection with this id is one of this pool's.
-    pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
-        self.account.threads.contains(thread_id)
     }
 
     /// Somebody waits for a connection.

@@ -11,12 +11,15 @@
 //! ```
 
 mod commands;
+mod execution;
 mod keep;
+mod last;
 mod lease;
 mod local;
 mod prepared;
 mod relay;
 mod statement;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +40,7 @@ use crate::server::{BUCKET_CAPABILITIES, Bucket};
 use crate::variables::Variables;
 
 use keep::Held;
+use last::Last;
 
 /// ER_UNKNOWN_COM_ERROR.
 const UNKNOWN_COMMAND: u16 = 1047;
@@ -67,28 +71,6 @@ pub(crate) struct Session<'a> {
     /// The client wrote something since its login.
     wrote: bool,
     last: Last,
-}
-
-/// What is known of the last statement when its connection is gone.
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    found_rows: u64,
-    row_count: i64,
-    /// It had warnings or failed, and their texts are gone with the connection.
-    diagnostics_lost: bool,
-    has_warnings: bool,
-}
-
-impl Default for Last {
-    fn default() -> Self {
-        // a new session: ROW_COUNT() is -1 until something ran, FOUND_ROWS() is 0
-        Self {
-            found_rows: 0,
-            row_count: -1,
-            diagnostics_lost: false,
-            has_warnings: false,
-        }
-    }
 }
 
 /// Whether the session goes on.

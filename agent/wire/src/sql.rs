@@ -14,10 +14,12 @@ mod classifier;
 mod head;
 mod lexer;
 mod objects;
+mod questions;
 mod words;
 
 use lexer::{Lexer, Token};
 pub use objects::{ObjectChange, ObjectKind, ObjectName, object_change};
+pub use questions::answer_in_text;
 
 /// Parts of the session's `sql_mode` that change how text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -169,6 +171,8 @@ flag_set! {
         /// The answer belongs to one server: WAIT_FOR_EXECUTED_GTID_SET(), LOAD_FILE(), `performance_schema`,
         /// `information_schema`, SHOW STATUS and the like.
         SERVER_SPECIFIC = 1 << 21;
+        /// LIMIT with an offset: FOUND_ROWS() counts the rows it skips.
+        OFFSET = 1 << 22;
     }
 }
 
@@ -207,8 +211,8 @@ impl Hint {
     }
 }
 
-/// Traits that a read may have and still run on any server: sleeping is no effect.
-const HARMLESS: Traits = Traits::SLEEP;
+/// Traits that a read may have and still run on any server: neither sleeping nor skipping rows is an effect.
+const HARMLESS: Traits = Traits::SLEEP.union(Traits::OFFSET);
 
 impl Statement {
     /// A plain read that any replica may answer outside a transaction. What was not understood is not one.
@@ -245,6 +249,21 @@ pub enum SessionValue {
     LastInsertId,
     /// ROW_COUNT().
     RowCount,
+    /// CONNECTION_ID().
+    ConnectionId,
+}
+
+impl SessionValue {
+    fn of_function(name: &[u8]) -> Option<Self> {
+        [
+            (&b"found_rows"[..], Self::FoundRows),
+            (b"last_insert_id", Self::LastInsertId),
+            (b"row_count", Self::RowCount),
+            (b"connection_id", Self::ConnectionId),
+        ]
+        .into_iter()
+        .find_map(|(known, value)| name.eq_ignore_ascii_case(known).then_some(value))
+    }
 }
 
 /// A statement that asks for one session value and nothing else.
@@ -256,7 +275,7 @@ pub struct ExactSpelling<'a> {
     pub column: &'a [u8],
 }
 
-/// Recognises `SELECT FOUND_ROWS()`, `SELECT LAST_INSERT_ID()` and `SELECT ROW_COUNT()` in any case, with any space, an
+/// Recognises `SELECT FOUND_ROWS()`, `SELECT LAST_INSERT_ID()`, `SELECT ROW_COUNT()` and `SELECT CONNECTION_ID()` in any case, with any space, an
 /// alias and a final `;`. Anything else is `None`.
 #[must_use]
 pub fn exact_spelling(sql: &[u8]) -> Option<ExactSpelling<'_>> {
@@ -268,13 +287,7 @@ pub fn exact_spelling(sql: &[u8]) -> Option<ExactSpelling<'_>> {
         return None;
     };
     let start = lexer.position() - function.len();
-    let value = [
-        (&b"found_rows"[..], SessionValue::FoundRows),
-        (b"last_insert_id", SessionValue::LastInsertId),
-        (b"row_count", SessionValue::RowCount),
-    ]
-    .into_iter()
-    .find_map(|(name, value)| function.eq_ignore_ascii_case(name).then_some(value))?;
+    let value = SessionValue::of_function(function)?;
     if !select.eq_ignore_ascii_case(b"select")
         || lexer.next() != Some(Token::Open)
         || lexer.next() != Some(Token::Close)

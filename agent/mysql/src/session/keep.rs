@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Last, Session};
+use super::Session;
+use super::last::Last;
 use crate::hold::{HoldReason, Ties};
 use crate::insert_id::OfSession;
 use crate::pool::{Discard, Lease};
@@ -123,7 +124,7 @@ impl Session<'_> {
     pub(super) fn forget_diagnostics(&mut self) {
         let Some(held) = self.take_hold() else { return };
         self.note_end(held.reason, held.since);
-        self.last.diagnostics_lost = self.last.has_warnings;
+        self.last.lose();
         self.give_back(held.lease, held.insert_id_there);
     }
 

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use lamplighter_wire::mysql::resultset::{ColumnType, TextResultSet};
 use lamplighter_wire::sql::{ExactSpelling, SessionValue};
 
+use super::last::FoundRows;
 use super::{Flow, Session};
 
 impl Session<'_> {
@@ -14,9 +15,12 @@ impl Session<'_> {
                 Some(held) if held.insert_id_there => None,
                 _ => self.insert_id.known().map(|value| value.to_string()),
             },
-            _ if self.hold.is_some() => None,
-            SessionValue::FoundRows => Some(self.last.found_rows.to_string()),
+            SessionValue::FoundRows => match self.last.found_rows {
+                FoundRows::Known(rows) => Some(rows.to_string()),
+                FoundRows::OnConnection | FoundRows::Lost => None,
+            },
             SessionValue::RowCount => Some(self.last.row_count.to_string()),
+            SessionValue::ConnectionId => Some(self.identity.connection_id.to_string()),
         }
     }
 
@@ -29,7 +33,7 @@ impl Session<'_> {
     ) -> Flow {
         let kind = match asked.value {
             SessionValue::FoundRows | SessionValue::RowCount => ColumnType::Integer,
-            SessionValue::LastInsertId => ColumnType::Unsigned,
+            SessionValue::LastInsertId | SessionValue::ConnectionId => ColumnType::Unsigned,
         };
         if self
             .hold
@@ -52,8 +56,8 @@ impl Session<'_> {
             &mut seq,
         );
         // the question is a statement itself: one row was found, none changed
-        self.last.found_rows = 1;
-        self.last.row_count = -1;
+        self.last.note_local(-1);
+        self.last.found_rows = FoundRows::Known(1);
         self.answer_bytes(out).await
     }
 }

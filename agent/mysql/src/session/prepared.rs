@@ -5,106 +5,33 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lamplighter_wire::mysql::command::Command;
-use lamplighter_wire::mysql::exchange::{Completion, Outcome, ReplyShape};
-use lamplighter_wire::mysql::flags::Status;
-use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
-use lamplighter_wire::mysql::prepared::{Execute, set_statement_id, statement_id};
+use lamplighter_wire::mysql::exchange::ReplyShape;
+use lamplighter_wire::mysql::packet::HEADER_LEN;
+use lamplighter_wire::mysql::prepared::{Execute, statement_id};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{self, Kind, Statement, Traits};
 
+use super::execution::{
+    Execution, Parameters, TOO_MANY_STATEMENTS, WHOLE_MAX, error_of, is_too_many,
+};
 use super::lease::Leased;
-use super::relay::{Failure, Job, Lost, touches_insert_id};
-use super::statement::writes;
-use super::{Flow, Last, Session};
+use super::relay::{Job, Lost, touches_insert_id};
+use super::statement::{ANSWERED, writes};
+use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;
 use crate::hold::{Context, Ran, Ties};
-use crate::pool::BusyLease;
 use crate::prepared::Template;
 use crate::route::Why;
 use crate::server::Wanted;
 
 /// ER_UNKNOWN_STMT_HANDLER.
 const UNKNOWN_STATEMENT: u16 = 1243;
-/// ER_MAX_PREPARED_STMT_COUNT_REACHED.
-const TOO_MANY_STATEMENTS: u16 = 1461;
 /// ER_NET_PACKET_TOO_LARGE.
 const PACKET_TOO_LARGE: u16 = 1153;
 /// ER_MALFORMED_PACKET.
 const MALFORMED_PACKET: u16 = 1835;
-
-/// A command that has to be read whole may be this large, in bytes: the default of the server's `max_allowed_packet`.
-const WHOLE_MAX: usize = 64 * 1024 * 1024;
-
-/// A command about a prepared statement, on its way to a connection.
-#[derive(Debug)]
-pub(super) struct Execution {
-    /// The client's id of it.
-    id: u32,
-    pub(super) wanted: Wanted,
-    command: Command,
-    parameters: Parameters,
-}
-
-/// Where the types of an execution's parameters are.
-#[derive(Debug)]
-enum Parameters {
-    /// There are none, or the command is not an execution.
-    None,
-    /// In the request.
-    Sent(Bytes),
-    /// In an earlier request of the client's: the connection may not know them.
-    Earlier { layout: Execute, types: Bytes },
-}
-
-impl Execution {
-    /// What the reply says of cursors and of what was sent ahead.
-    pub(super) fn note(&self, ties: &mut Ties, completion: &Completion, busy: &mut BusyLease) {
-        let failed = matches!(completion.outcome, Outcome::Err { .. });
-        let at_end = completion
-            .status
-            .contains(Status::SERVER_STATUS_LAST_ROW_SENT);
-        match self.command {
-            Command::StmtExecute => {
-                ties.set_cursor(self.id, completion.outcome == Outcome::CursorOpened);
-                ties.set_long_data(self.id, false);
-            }
-            Command::StmtFetch if failed || at_end => ties.set_cursor(self.id, false),
-            Command::StmtReset if !failed => {
-                ties.set_cursor(self.id, false);
-                ties.set_long_data(self.id, false);
-            }
-            Command::StmtSendLongData => ties.set_long_data(self.id, true),
-            _ => {}
-        }
-        let is_over = !ties.has_cursor(self.id) && !ties.has_long_data(self.id);
-        if self.wanted.owner.is_some() && is_over {
-            busy.connection.close_prepared(&self.wanted);
-        }
-    }
-
-    /// Writes what the connection needs to hear into the request.
-    fn address(&mut self, busy: &mut BusyLease, request: &mut Request, server_id: u32) {
-        if let Some(known) = busy.connection.parameter_types(&self.wanted) {
-            match &self.parameters {
-                Parameters::None => {}
-                Parameters::Sent(types) => known.clone_from(types),
-                Parameters::Earlier { types, .. } if known == types => {}
-                Parameters::Earlier { layout, types } => {
-                    let body = payload_prefix(&request.packets, WHOLE_MAX);
-                    let whole = layout.with_types(&body, types);
-                    request.packets = BytesMut::with_capacity(whole.len() + HEADER_LEN);
-                    packet::write(&mut request.packets, &mut 0, &whole);
-                    known.clone_from(types);
-                    self.parameters = Parameters::Sent(types.clone());
-                }
-            }
-        }
-        // too short to hold an id: the server refuses it itself
-        let _written = set_statement_id(&mut request.packets, server_id);
-    }
-}
 
 impl Session<'_> {
     /// COM_STMT_PREPARE.
@@ -243,7 +170,8 @@ impl Session<'_> {
             autocommit_off: self.variables.autocommit_is_off(),
         };
         ties.note(Ran::Command(Command::StmtPrepare), &completion, context);
-        self.last = Last::of(&completion);
+        self.last
+            .note(Ran::Command(Command::StmtPrepare), &completion);
         let (boundary, status) = (completion.boundary, completion.status);
         let lease = busy.finish(|connection| connection.finish(boundary, status, None));
         match before {
@@ -323,8 +251,12 @@ impl Session<'_> {
         &mut self,
         request: Request,
         template: &Template,
-        execution: Execution,
+        mut execution: Execution,
     ) -> Flow {
+        if let Some(answered) = self.with_answers(template) {
+            execution.wanted.template = Arc::new(answered);
+        }
+        let template = &*Arc::clone(&execution.wanted.template);
         let statement = &template.statement;
         self.wrote |= writes(statement);
         let (replica, why) = if execution.wanted.owner.is_some() {
@@ -347,6 +279,22 @@ impl Session<'_> {
             reads_insert_id: touches_insert_id(statement),
         };
         self.run_on(replica, job, why).await
+    }
+
+    /// The statement with what it asks about the session answered in its text, if only the session knows that.
+    fn with_answers(&self, template: &Template) -> Option<Template> {
+        if !template.statement.traits.intersects(ANSWERED) {
+            return None;
+        }
+        let value = |asked| self.known_value(asked);
+        let text = sql::answer_in_text(&template.text, template.mode, value)?;
+        Some(Template {
+            statement: sql::classify(&text, template.mode),
+            text: text.into(),
+            mode: template.mode,
+            bucket: template.bucket.clone(),
+            reply: template.reply.clone(),
+        })
     }
 
     /// COM_STMT_FETCH.
@@ -471,7 +419,9 @@ impl Session<'_> {
     }
 
     async fn unknown_statement(&mut self, request: &Request) -> Flow {
-        let text = b"Unknown prepared statement handler given to the endpoint".to_vec();
+        let id = statement_id(request.packets.get(HEADER_LEN..).unwrap_or_default()).unwrap_or(0);
+        let text =
+            format!("Unknown prepared statement handler ({id}) given to mysql_stmt_precheck");
         let packet = ErrPacket::new(UNKNOWN_STATEMENT, *b"HY000", text);
         if request.rest.is_some() {
             return Flow::End;
@@ -521,48 +471,5 @@ impl Session<'_> {
             }
         }
         Flow::Continue
-    }
-
-    /// Sees to it that the statement is prepared on the connection, and addresses the request to it there. What the server
-    /// refuses the preparation with is the answer to the command.
-    pub(super) async fn make_ready(
-        &self,
-        busy: &mut BusyLease,
-        job: &mut Job<'_>,
-    ) -> Result<Option<Completion>, Failure> {
-        let Some(execution) = &mut job.execution else {
-            return Ok(None);
-        };
-        let mut answer = busy.connection.prepare(&execution.wanted).await?;
-        if matches!(&answer, Err(refused) if is_too_many(refused)) {
-            busy.connection.close_all_prepared();
-            answer = busy.connection.prepare(&execution.wanted).await?;
-        }
-        match answer {
-            Ok(server_id) => {
-                execution.address(busy, &mut job.request, server_id);
-                Ok(None)
-            }
-            Err(refused) => Ok(Some(refused)),
-        }
-    }
-}
-
-fn is_too_many(refused: &Completion) -> bool {
-    matches!(refused.outcome, Outcome::Err { code, .. } if code == TOO_MANY_STATEMENTS)
-}
-
-pub(super) fn error_of(refused: &Completion) -> ErrPacket {
-    match &refused.outcome {
-        Outcome::Err {
-            code,
-            sql_state,
-            message,
-        } => ErrPacket {
-            code: *code,
-            sql_state: *sql_state,
-            message: message.clone(),
-        },
-        _ => ErrPacket::new(MALFORMED_PACKET, *b"HY000", b"no reply".to_vec()),
     }
 }

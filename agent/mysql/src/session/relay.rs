@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use lamplighter_wire::mysql::ProtocolError;
-use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, Outcome, ReplyShape};
+use lamplighter_wire::mysql::exchange::{Completion, Exchange, Outcome, ReplyShape};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::sql::{Kind, Traits};
 
+use super::execution::{Execution, error_of};
 use super::lease::Leased;
-use super::prepared::{Execution, error_of};
-use super::{Flow, Last, Session};
+use super::stream::{Failure, Reply, relay};
+use super::{Flow, Session};
 use crate::cancel::What;
-use crate::client::{Client, Request, RequestError};
-use crate::error::{OpenError, StatementError};
+use crate::client::Request;
+use crate::error::StatementError;
 use crate::hold::{Context, Ran};
 use crate::pool::BusyLease;
 use crate::route::Why;
@@ -34,26 +33,8 @@ pub(super) struct Job<'a> {
     pub(super) reads_insert_id: bool,
 }
 
-/// Bytes gathered for the client before they are sent.
-const REPLY_BUFFER: usize = 16 * 1024;
-
 /// ER_NEED_REPREPARE: the statement did not run, because the definition of a table changed while it was read.
 const NEED_REPREPARE: u16 = 1615;
-
-/// How an exchange can break off. The server connection is closed in every case.
-pub(super) enum Failure {
-    Server(std::io::Error),
-    Protocol(ProtocolError),
-    /// What had to go in front of the command was refused.
-    Ahead(OpenError),
-    ClientGone,
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::Server(error)
-    }
-}
 
 /// A command that got no whole answer.
 pub(super) struct Lost {
@@ -157,26 +138,11 @@ impl Session<'_> {
             insert_id_there,
             before,
         } = leased;
-        let mut busy = lease.start();
-        let mut relayed = false;
-        let me = Arc::clone(&self.registered.client);
-        me.begins(busy.pool(), busy.connection.thread_id()).await;
-        let mut ended = self.exchange(&mut busy, job, &mut relayed).await;
-        if me.ends().await
-            && let Ok(completion) = ended
-        {
-            // the server may have heard of it when the statement was over: the next one would die of it
-            ended = clear_kill(&mut busy, completion).await;
+        if before.is_none() {
+            self.last.move_on();
         }
-        let completion = match ended {
-            Ok(completion) => completion,
-            Err(failure) => {
-                if matches!(failure, Failure::ClientGone) {
-                    self.kill_orphan(&busy);
-                }
-                return Err(lost(failure, &busy, job, relayed));
-            }
-        };
+        let mut busy = lease.start();
+        let completion = self.exchange_killable(&mut busy, job).await?;
         let effect = self.understood(job, &completion, ties.is_forever());
         let context = Context {
             schema: self.identity.schema.as_ref(),
@@ -201,7 +167,7 @@ impl Session<'_> {
         if let Some(execution) = &job.execution {
             execution.note(&mut ties, &completion, &mut busy);
         }
-        self.last = Last::of(&completion);
+        self.last.note(job.ran, &completion);
         self.note_definitions(job.ran);
         let schema = completion.track.schema.clone();
         self.note_schema(schema.as_ref());
@@ -226,6 +192,30 @@ impl Session<'_> {
             Some(before) => self.settle_again(lease, ties, insert_id_there, before),
         }
         Ok(())
+    }
+
+    /// As [`Session::exchange`], and others may KILL it.
+    async fn exchange_killable(
+        &mut self,
+        busy: &mut BusyLease,
+        job: &mut Job<'_>,
+    ) -> Result<Completion, Lost> {
+        let mut relayed = false;
+        let me = Arc::clone(&self.registered.client);
+        me.begins(busy.pool(), busy.connection.thread_id()).await;
+        let mut ended = self.exchange(busy, job, &mut relayed).await;
+        if me.ends().await
+            && let Ok(completion) = ended
+        {
+            // the server may have heard of it when the statement was over: the next one would die of it
+            ended = clear_kill(busy, completion).await;
+        }
+        ended.map_err(|failure| {
+            if matches!(failure, Failure::ClientGone) {
+                self.kill_orphan(busy);
+            }
+            lost(failure, busy, job, relayed)
+        })
     }
 
     /// The client is gone, its statement is not: the server hears that nobody waits for it. Its connection is closed.
@@ -296,10 +286,8 @@ impl Session<'_> {
             statement.kind,
             Kind::SetNames | Kind::SetVariables | Kind::SetSessionTransaction
         );
-        let is_clean =
-            matches!(completion.outcome, Outcome::Ok { .. }) && completion.warnings_last == 0;
-        let is_text = job.execution.is_none();
-        if !is_set || !is_clean || !is_text || pinned || completion.results != 1 {
+        let is_done = matches!(completion.outcome, Outcome::Ok { .. }) && completion.results == 1;
+        if !is_set || !is_done || job.execution.is_some() || pinned {
             return None;
         }
         if !statement
@@ -312,7 +300,8 @@ impl Session<'_> {
         let body = payload_prefix(&job.request.packets, self.shared.statement_size_max);
         let text = body.get(1..)?;
         let effect = effect_of(text, &completion.track)?;
-        if effect.is_the_same_every_time {
+        // an answer of our own would not repeat its warnings
+        if effect.is_the_same_every_time && completion.warnings_last == 0 {
             self.shared.learned.put(text, &effect.changes);
         }
         Some(effect.changes)
@@ -406,141 +395,5 @@ fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Los
         again: lost_early && busy.connection.was_reused(),
         midway: relayed || job.request.rest.is_some(),
         error,
-    }
-}
-
-impl Last {
-    pub(super) fn of(completion: &Completion) -> Self {
-        let failed = matches!(completion.outcome, Outcome::Err { .. });
-        let row_count = match completion.outcome {
-            Outcome::Ok { affected_rows, .. } => i64::try_from(affected_rows).unwrap_or(i64::MAX),
-            _ => -1,
-        };
-        Self {
-            found_rows: completion.rows_last,
-            row_count,
-            diagnostics_lost: false,
-            has_warnings: failed || completion.warnings_last > 0,
-        }
-    }
-}
-
-/// What has become of a reply on its way to the client.
-struct Reply {
-    /// An error with this number, as the first thing the server says, is not passed on.
-    withhold: Option<u16>,
-    /// The client has some of it.
-    relayed: bool,
-}
-
-/// The request to the server, the reply to the client; false with a reply that was withheld.
-async fn relay(
-    client: &mut Client,
-    busy: &mut BusyLease,
-    exchange: &mut Exchange,
-    job: &mut Job<'_>,
-    reply: &mut Reply,
-) -> Result<(Completion, bool), Failure> {
-    busy.connection.send(&job.request.packets).await?;
-    if job.request.rest.is_some() {
-        Box::pin(send_rest(client, busy, &mut job.request)).await?;
-    }
-    busy.connection
-        .receive_ahead()
-        .await
-        .map_err(|error| match error {
-            OpenError::Io(error) => Failure::Server(error),
-            refused => Failure::Ahead(refused),
-        })?;
-    let mut out = BytesMut::new();
-    let mut input = BytesMut::new();
-    if job.shape == ReplyShape::None {
-        return match exchange
-            .feed(&[], &mut out)
-            .map_err(Failure::Protocol)?
-            .event
-        {
-            Event::Done(completion) => Ok((completion, true)),
-            Event::NeedMore | Event::LocalInfile { .. } => {
-                Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply")))
-            }
-        };
-    }
-    loop {
-        input.clear();
-        tokio::select! {
-            biased;
-            received = busy.connection.receive(&mut input) => received?,
-            () = client.gone() => return Err(Failure::ClientGone),
-        }
-        let event = exchange
-            .feed(&input, &mut out)
-            .map_err(Failure::Protocol)?
-            .event;
-        if let Event::Done(completion) = event {
-            let withheld = !reply.relayed
-                && matches!(completion.outcome, Outcome::Err { code, .. } if Some(code) == reply.withhold);
-            if !withheld {
-                reply.relayed = true;
-                // a client that is gone by now is found out by the next read; its connection is clean all the same
-                let _sent = client.send(&mut out).await;
-            }
-            return Ok((completion, !withheld));
-        }
-        reply.relayed |= !out.is_empty();
-        client
-            .send(&mut out)
-            .await
-            .map_err(|_| Failure::ClientGone)?;
-        if matches!(event, Event::LocalInfile { .. }) {
-            Box::pin(upload(client, busy, exchange)).await?;
-        }
-    }
-}
-
-/// The rest of a command too large to be held, as the client sends it.
-async fn send_rest(
-    client: &mut Client,
-    busy: &mut BusyLease,
-    request: &mut Request,
-) -> Result<(), Failure> {
-    let Some(scanner) = &mut request.rest else {
-        return Ok(());
-    };
-    let mut chunk = BytesMut::new();
-    loop {
-        chunk.clear();
-        let complete = client
-            .continue_request(scanner, &mut chunk)
-            .await
-            .map_err(|error| match error {
-                RequestError::Gone => Failure::ClientGone,
-                RequestError::Protocol(error) => Failure::Protocol(error),
-            })?;
-        busy.connection.send(&chunk).await?;
-        if complete {
-            request.reply_seq = scanner.reply_seq();
-            request.rest = None;
-            return Ok(());
-        }
-    }
-}
-
-/// LOAD DATA LOCAL: the client's file, as it sends it.
-async fn upload(
-    client: &mut Client,
-    busy: &mut BusyLease,
-    exchange: &mut Exchange,
-) -> Result<(), Failure> {
-    let mut scanner = exchange.infile_upload();
-    let mut out = BytesMut::with_capacity(REPLY_BUFFER);
-    loop {
-        let bytes = client.next_bytes().await.map_err(|_| Failure::ClientGone)?;
-        out.clear();
-        let complete = scanner.feed(&bytes, &mut out).map_err(Failure::Protocol)?;
-        busy.connection.send(&out).await?;
-        if complete {
-            return exchange.infile_sent().map_err(Failure::Protocol);
-        }
     }
 }

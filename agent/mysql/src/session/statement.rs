@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
+use bytes::BytesMut;
 use lamplighter_wire::mysql::exchange::ReplyShape;
 use lamplighter_wire::mysql::flags::Status;
+use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
-use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
+use lamplighter_wire::sql::{self, Kind, LexMode, SessionValue, Statement, Traits};
 
-use super::{Flow, Last, NOT_SUPPORTED, Session, relay};
+use super::last::FoundRows;
+use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
 use crate::hold::{Ran, asks_about_the_last, leaves_state, takes_objects};
 use crate::route::{Target, Why, route};
@@ -17,17 +20,7 @@ use crate::route::{Target, Why, route};
 impl Session<'_> {
     pub(super) async fn query(&mut self, request: Request) -> Flow {
         if request.rest.is_some() || self.hides_text() {
-            self.wrote = true;
-            self.leave_replica();
-            let job = relay::Job {
-                request,
-                shape: ReplyShape::Query,
-                ran: Ran::Oversized,
-                may_retry: false,
-                execution: None,
-                reads_insert_id: true,
-            };
-            return self.run_on(None, job, Why::NotARead).await;
+            return self.query_unread(request).await;
         }
         let body = payload_prefix(&request.packets, self.shared.statement_size_max);
         let text: Cow<'_, [u8]> = match body {
@@ -38,20 +31,20 @@ impl Session<'_> {
         if statement.kind == Kind::Kill {
             return self.kill(&text, request.reply_seq).await;
         }
-        let is_question = asks_about_the_last(&statement);
-        if is_question || statement.traits.intersects(Traits::LAST_INSERT_ID) {
-            if let Some((asked, value)) = sql::exact_spelling(&text)
-                .and_then(|asked| Some((asked, self.known_value(asked.value)?)))
-            {
-                let seq = request.reply_seq;
-                return self.answer_value(asked, value, seq).await;
+        if statement
+            .traits
+            .intersects(ANSWERED.union(Traits::LAST_INSERT_ID))
+        {
+            match self.answer_or_rewrite(&text, &request).await {
+                Answer::Given(flow) => return flow,
+                Answer::Rewritten(request) => return Box::pin(self.query(request)).await,
+                Answer::None => {}
             }
-            if is_question
-                && self.hold.is_none()
-                && let Some(refusal) = self.cannot_know(&statement)
-            {
-                return self.answer_error(&refusal, request.reply_seq).await;
-            }
+        }
+        if self.hold.is_none()
+            && let Some(refusal) = self.cannot_know(&statement)
+        {
+            return self.answer_error(&refusal, request.reply_seq).await;
         }
         let is_set = matches!(
             statement.kind,
@@ -61,7 +54,7 @@ impl Session<'_> {
             return flow;
         }
         self.wrote |= writes(&statement);
-        let prime = is_question && self.hold.is_none();
+        let prime = asks_about_the_last(&statement) && self.hold.is_none();
         let (replica, why) = self.choose(&statement);
         let noted = if takes_objects(&statement) {
             text.into_owned()
@@ -85,6 +78,21 @@ impl Session<'_> {
             return self.run_primed(job).await;
         }
         self.run_on(replica, job, why).await
+    }
+
+    /// A statement that is too large to be looked through, or in a character set that cannot be read: it may do anything.
+    async fn query_unread(&mut self, request: Request) -> Flow {
+        self.wrote = true;
+        self.leave_replica();
+        let job = relay::Job {
+            request,
+            shape: ReplyShape::Query,
+            ran: Ran::Oversized,
+            may_retry: false,
+            execution: None,
+            reads_insert_id: true,
+        };
+        self.run_on(None, job, Why::NotARead).await
     }
 
     /// A replica's index, or `None` for the held connection or the primary. Gives a connection back that was held only for a
@@ -126,18 +134,46 @@ impl Session<'_> {
         }
     }
 
+    /// Questions that only the session knows the answer to: answered here if that is all that is asked, else in the text.
+    async fn answer_or_rewrite(&mut self, text: &[u8], request: &Request) -> Answer {
+        if let Some((asked, value)) = sql::exact_spelling(text)
+            .and_then(|asked| Some((asked, self.known_value(asked.value)?)))
+        {
+            return Answer::Given(self.answer_value(asked, value, request.reply_seq).await);
+        }
+        let value = |asked| match asked {
+            // set on the connection instead
+            SessionValue::LastInsertId => None,
+            asked => self.known_value(asked),
+        };
+        match sql::answer_in_text(text, self.lex_mode(), value) {
+            None => Answer::None,
+            Some(text) => {
+                let body = [b"\x03".as_slice(), &text].concat();
+                let mut packets = BytesMut::with_capacity(body.len() + HEADER_LEN);
+                packet::write(&mut packets, &mut 0, &body);
+                Answer::Rewritten(Request {
+                    packets,
+                    rest: None,
+                    reply_seq: request.reply_seq,
+                })
+            }
+        }
+    }
+
     /// A question about the last statement that only its connection could answer, and that is gone.
     fn cannot_know(&self, statement: &Statement) -> Option<ErrPacket> {
-        let about_counts = statement
-            .traits
-            .intersects(Traits::ROW_COUNT.union(Traits::FOUND_ROWS));
-        if !about_counts && !self.last.diagnostics_lost {
-            return None;
-        }
-        let text = if about_counts {
-            "lamplighter: FOUND_ROWS() and ROW_COUNT() are answered alone (SELECT FOUND_ROWS()), or inside a transaction"
+        let found_rows = statement.traits.contains(Traits::FOUND_ROWS)
+            && self.last.found_rows == FoundRows::Lost;
+        let diagnostics = self.last.diagnostics_lost
+            && (matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics)
+                || statement.traits.contains(Traits::DIAGNOSTIC_VARIABLE));
+        let text = if found_rows {
+            "lamplighter: FOUND_ROWS() is not known any more: others needed the connection that knew; ask right after the statement"
+        } else if diagnostics {
+            "lamplighter: the warnings of the last statement are not known any more: others needed the connection that knew; ask right after the statement"
         } else {
-            "lamplighter: the warnings of the last statement are kept for 1 s, or inside a transaction"
+            return None;
         };
         Some(ErrPacket::new(
             NOT_SUPPORTED,
@@ -186,13 +222,24 @@ impl Session<'_> {
             self.forget_diagnostics();
         }
         self.variables = variables;
-        self.last = Last {
-            row_count: 0,
-            ..Last::default()
-        };
+        self.last.note_local(0);
         self.shared.metrics.sets_local.inc();
         Some(self.answer_ok(seq).await)
     }
+}
+
+/// Functions that are answered in the statement's text.
+pub(super) const ANSWERED: Traits = Traits::FOUND_ROWS
+    .union(Traits::ROW_COUNT)
+    .union(Traits::CONNECTION_ID);
+
+/// What has become of a question about the session.
+enum Answer {
+    Given(Flow),
+    /// The same statement with the answers in its text.
+    Rewritten(Request),
+    /// The server knows.
+    None,
 }
 
 /// Replicas that are looked at; Azure allows ten for each server.

@@ -27,6 +27,9 @@ enum Pair {
     None,
     As,
     For,
+    /// LIMIT, and what stands behind it.
+    Limit,
+    Limited,
     Lock,
     Value,
 }
@@ -135,7 +138,12 @@ impl<'a> Classifier<'a> {
                 self.depth = self.depth.saturating_sub(1);
                 self.before = Before::Close;
             }
-            Token::Comma => self.comma(),
+            Token::Comma => {
+                if self.pair == Pair::Limited {
+                    self.traits |= Traits::OFFSET;
+                }
+                self.comma();
+            }
             Token::Dot => {
                 self.before = Before::Dot;
                 if let Before::Word(name) | Before::Quoted(name) = before
@@ -157,6 +165,10 @@ impl<'a> Classifier<'a> {
             Token::Number | Token::String | Token::Other => {
                 if self.head == Head::First {
                     self.begin(Kind::Other, Head::Done);
+                }
+                if self.pair == Pair::Limit {
+                    self.pair = Pair::Limited;
+                    return;
                 }
             }
         }
@@ -330,6 +342,8 @@ impl<'a> Classifier<'a> {
                 return Pair::For;
             }
             (4, b'l') if is(word, b"lock") => return Pair::Lock,
+            (5, b'l') if is(word, b"limit") => return Pair::Limit,
+            (6, b'o') if is(word, b"offset") => Traits::OFFSET,
             (5, b'v') if is(word, b"value") => return Pair::Value,
             (2, b'i') if before == Pair::Lock && is(word, b"in") => Traits::LOCKING_READ,
             (5, b's') if before == Pair::For && is(word, b"share") => Traits::LOCKING_READ,

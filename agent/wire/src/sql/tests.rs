@@ -288,11 +288,27 @@ fn all(traits: &[T]) -> T {
 }
 
 #[test]
+fn an_offset_is_seen() {
+    for (sql, has) in [
+        ("SELECT 1 LIMIT 1", false),
+        ("SELECT a, b FROM t LIMIT 5", false),
+        ("SELECT 1 LIMIT 2, 1", true),
+        ("SELECT 1 LIMIT ?, ?", true),
+        ("SELECT 1 LIMIT 1 OFFSET 2", true),
+        ("SELECT (SELECT 1 LIMIT 1), 2", false),
+    ] {
+        let found = classify(sql.as_bytes(), PLAIN);
+        assert_eq!(found.traits.contains(T::OFFSET), has, "{sql}");
+        assert!(found.replica_safe(), "{sql}");
+    }
+}
+
+#[test]
 fn plain_reads() {
     for &(sql, kind) in SAFE {
         let found = classify(sql.as_bytes(), PLAIN);
         assert_eq!(
-            (found.kind, found.traits.without(T::SLEEP)),
+            (found.kind, found.traits.without(T::SLEEP | T::OFFSET)),
             (kind, T::empty()),
             "{sql}"
         );

@@ -1,0 +1,52 @@
+//! KILL, over a connection of its own: nobody has to wait in line to stop what the line waits for.
+
+use lamplighter_wire::mysql::response::ErrPacket;
+
+use super::Pool;
+use crate::cancel::What;
+use crate::error::StatementError;
+use crate::server::{Bucket, Idle};
+
+impl Pool {
+    /// Tells the server to kill the statement or connection of one of our connections. One that is unknown by now has ended by
+    /// itself.
+    pub(crate) async fn kill(&self, what: What, thread_id: u32) -> Result<(), StatementError> {
+        self.kill_other(what, thread_id).await.map(|_| ())
+    }
+
+    /// Tells the server to kill a statement or connection, over a connection of its own: nobody has to wait in line to stop
+    /// what the line waits for. What the server refuses it with is returned.
+    pub(crate) async fn kill_other(
+        &self,
+        what: What,
+        thread_id: u32,
+    ) -> Result<Option<ErrPacket>, StatementError> {
+        // one at a time; the line of those who wait here is as long as there are clients
+        let mut control = self.control.lock().await;
+        let connection = match control.take() {
+            Some(connection) => connection,
+            None => Idle::open(&self.account, Bucket::of_nobody())
+                .await
+                .map_err(|source| self.not_open(source))?,
+        };
+        let verb = match what {
+            What::Connection => "KILL",
+            What::Query => "KILL QUERY",
+        };
+        let mut busy = connection.start();
+        let killed = busy.run(format!("{verb} {thread_id}").as_bytes()).await;
+        let completion = killed.map_err(|source| StatementError::ServerLost {
+            server: self.name.clone(),
+            source,
+        })?;
+        let (boundary, status) = (completion.boundary, completion.status);
+        *control = Some(busy.finish(boundary, status, None));
+        self.metrics.kills.inc();
+        Ok(completion.outcome.into_error())
+    }
+
+    /// A server connection with this id is one of this pool's.
+    pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
+        self.account.threads.contains(thread_id)
+    }
+}

@@ -1,0 +1,141 @@
+//! A command about a prepared statement on its way to a server connection: prepared there if need be, addressed by the id it
+//! has there, with the types its parameters need there.
+
+use bytes::{Bytes, BytesMut};
+use lamplighter_wire::mysql::command::Command;
+use lamplighter_wire::mysql::exchange::{Completion, Outcome};
+use lamplighter_wire::mysql::flags::Status;
+use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
+use lamplighter_wire::mysql::prepared::{Execute, set_statement_id};
+use lamplighter_wire::mysql::request::payload_prefix;
+use lamplighter_wire::mysql::response::ErrPacket;
+
+use super::Session;
+use super::relay::Job;
+use super::stream::Failure;
+use crate::client::Request;
+use crate::hold::Ties;
+use crate::pool::BusyLease;
+use crate::server::Wanted;
+
+/// ER_MAX_PREPARED_STMT_COUNT_REACHED.
+pub(super) const TOO_MANY_STATEMENTS: u16 = 1461;
+/// ER_MALFORMED_PACKET.
+const MALFORMED_PACKET: u16 = 1835;
+
+/// A command that has to be read whole may be this large, in bytes: the default of the server's `max_allowed_packet`.
+pub(super) const WHOLE_MAX: usize = 64 * 1024 * 1024;
+
+/// A command about a prepared statement, on its way to a connection.
+#[derive(Debug)]
+pub(super) struct Execution {
+    /// The client's id of it.
+    pub(super) id: u32,
+    pub(super) wanted: Wanted,
+    pub(super) command: Command,
+    pub(super) parameters: Parameters,
+}
+
+/// Where the types of an execution's parameters are.
+#[derive(Debug)]
+pub(super) enum Parameters {
+    /// There are none, or the command is not an execution.
+    None,
+    /// In the request.
+    Sent(Bytes),
+    /// In an earlier request of the client's: the connection may not know them.
+    Earlier { layout: Execute, types: Bytes },
+}
+
+impl Execution {
+    /// What the reply says of cursors and of what was sent ahead.
+    pub(super) fn note(&self, ties: &mut Ties, completion: &Completion, busy: &mut BusyLease) {
+        let failed = matches!(completion.outcome, Outcome::Err { .. });
+        let at_end = completion
+            .status
+            .contains(Status::SERVER_STATUS_LAST_ROW_SENT);
+        match self.command {
+            Command::StmtExecute => {
+                ties.set_cursor(self.id, completion.outcome == Outcome::CursorOpened);
+                ties.set_long_data(self.id, false);
+            }
+            Command::StmtFetch if failed || at_end => ties.set_cursor(self.id, false),
+            Command::StmtReset if !failed => {
+                ties.set_cursor(self.id, false);
+                ties.set_long_data(self.id, false);
+            }
+            Command::StmtSendLongData => ties.set_long_data(self.id, true),
+            _ => {}
+        }
+        let is_over = !ties.has_cursor(self.id) && !ties.has_long_data(self.id);
+        if self.wanted.owner.is_some() && is_over {
+            busy.connection.close_prepared(&self.wanted);
+        }
+    }
+
+    /// Writes what the connection needs to hear into the request.
+    fn address(&mut self, busy: &mut BusyLease, request: &mut Request, server_id: u32) {
+        if let Some(known) = busy.connection.parameter_types(&self.wanted) {
+            match &self.parameters {
+                Parameters::None => {}
+                Parameters::Sent(types) => known.clone_from(types),
+                Parameters::Earlier { types, .. } if known == types => {}
+                Parameters::Earlier { layout, types } => {
+                    let body = payload_prefix(&request.packets, WHOLE_MAX);
+                    let whole = layout.with_types(&body, types);
+                    request.packets = BytesMut::with_capacity(whole.len() + HEADER_LEN);
+                    packet::write(&mut request.packets, &mut 0, &whole);
+                    known.clone_from(types);
+                    self.parameters = Parameters::Sent(types.clone());
+                }
+            }
+        }
+        // too short to hold an id: the server refuses it itself
+        let _written = set_statement_id(&mut request.packets, server_id);
+    }
+}
+
+impl Session<'_> {
+    /// Sees to it that the statement is prepared on the connection, and addresses the request to it there. What the server
+    /// refuses the preparation with is the answer to the command.
+    pub(super) async fn make_ready(
+        &self,
+        busy: &mut BusyLease,
+        job: &mut Job<'_>,
+    ) -> Result<Option<Completion>, Failure> {
+        let Some(execution) = &mut job.execution else {
+            return Ok(None);
+        };
+        let mut answer = busy.connection.prepare(&execution.wanted).await?;
+        if matches!(&answer, Err(refused) if is_too_many(refused)) {
+            busy.connection.close_all_prepared();
+            answer = busy.connection.prepare(&execution.wanted).await?;
+        }
+        match answer {
+            Ok(server_id) => {
+                execution.address(busy, &mut job.request, server_id);
+                Ok(None)
+            }
+            Err(refused) => Ok(Some(refused)),
+        }
+    }
+}
+
+pub(super) fn is_too_many(refused: &Completion) -> bool {
+    matches!(refused.outcome, Outcome::Err { code, .. } if code == TOO_MANY_STATEMENTS)
+}
+
+pub(super) fn error_of(refused: &Completion) -> ErrPacket {
+    match &refused.outcome {
+        Outcome::Err {
+            code,
+            sql_state,
+            message,
+        } => ErrPacket {
+            code: *code,
+            sql_state: *sql_state,
+            message: message.clone(),
+        },
+        _ => ErrPacket::new(MALFORMED_PACKET, *b"HY000", b"no reply".to_vec()),
+    }
+}

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: demo demo-down test bench fmt lint
+.PHONY: demo demo-down test fuzz-sessions crosstalk bench fmt lint
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -7,6 +7,10 @@ demo-down: ## stop the demo and remove everything it made
 	@packaging/demo/down.sh
 test: ## install the real servers the tests need, run every test
 	@tests/support/install.sh && cargo test --workspace
+fuzz-sessions: ## random sessions direct and through the endpoint, packet by packet; SEED=first SESSIONS=how many (default 1000)
+	@tests/support/install.sh mysql && LAMPLIGHTER_FUZZ_SEED=$(or $(SEED),1000) LAMPLIGHTER_FUZZ_SESSIONS=$(or $(SESSIONS),1000) cargo test -p lamplighter --test it -- sessions:: --nocapture
+crosstalk: ## millions of tagged questions while everything breaks; QUESTIONS=how many CLIENTS=at once
+	@tests/support/install.sh mysql && LAMPLIGHTER_CROSSTALK_QUESTIONS=$(or $(QUESTIONS),2000000) LAMPLIGHTER_CROSSTALK_CLIENTS=$(or $(CLIENTS),32) LAMPLIGHTER_CROSSTALK_STEP=1 cargo test -p lamplighter --test it -- crosstalk:: --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
 fmt:

@@ -95,12 +95,17 @@ impl Proxy {
 
     /// Resets every connection that exists now; new ones are taken as the mode says.
     pub(crate) fn cut(&self) {
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        self.begin_cut();
         super::poll::until(
             Duration::from_secs(5),
             "the proxy's connections to be reset",
             || self.open() == 0,
         );
+    }
+
+    /// As [`Self::cut`], but does not wait until they are gone: where new ones come all the time there never are none.
+    pub(crate) fn begin_cut(&self) {
+        self.shared.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sends new connections elsewhere, for example to another server after a failover.

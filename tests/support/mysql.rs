@@ -15,6 +15,7 @@ use super::scratch::Scratch;
 use super::{poll, ports, programs};
 
 mod client;
+pub(crate) mod raw;
 mod seed;
 
 pub(crate) use client::{Connection, LogLine, Rows};

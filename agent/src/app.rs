@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use lamplighter_core::config::OnlineCheck;
 use lamplighter_core::fault::{Fault, chain};
+use lamplighter_core::fleet::{FleetDesk, FleetView};
 use lamplighter_core::health::HealthBoard;
 use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
@@ -142,6 +143,7 @@ impl App {
         let state = StateDir::new(&config.state.dir);
         let azure = Azure::settle(config.platform.clone(), state, &registry).await?;
         let work = Work::build(loaded, &registry, &mut sockets)?;
+        let (work, fleet) = work.join_fleet(&board, &azure);
         let links = lamplighter_platform::Links {
             board: board.clone(),
             phases: supervisor.phases(),
@@ -161,6 +163,7 @@ impl App {
                     heartbeats,
                     beat,
                     last_probe,
+                    fleet,
                     build,
                     registry,
                 };
@@ -286,6 +289,18 @@ impl Work {
             )?)
         };
         Ok(Self { mysql, redis, sync })
+    }
+
+    /// Without Redis there is nobody to ask.
+    fn join_fleet(mut self, board: &HealthBoard, azure: &Azure) -> (Self, FleetView) {
+        let (tell, fleet) = FleetView::new();
+        let desk = FleetDesk {
+            board: board.clone(),
+            instance: azure.instance(),
+            tell,
+        };
+        self.redis = self.redis.map(|redis| redis.join_fleet(desk));
+        (self, fleet)
     }
 
     /// The tables of the configuration and who can take a change while the agent runs.

@@ -1,6 +1,7 @@
 //! The machine as Azure has it: metadata, scheduled events, identity, by the real agent against a strict fake of Azure's service.
 
 mod events;
+mod fleet;
 mod leaving;
 mod metadata;
 

@@ -65,8 +65,14 @@ impl Probed {
     /// Waits until `/lb` answers with `status`, and says how long that took.
     #[track_caller]
     pub(crate) fn wait(&self, status: u16) -> Duration {
+        self.wait_within(SOON, status)
+    }
+
+    /// As [`Self::wait`], within `deadline`.
+    #[track_caller]
+    pub(crate) fn wait_within(&self, deadline: Duration, status: u16) -> Duration {
         let start = Instant::now();
-        wait_status(SOON, &self.probe, "/lb", status);
+        wait_status(deadline, &self.probe, "/lb", status);
         start.elapsed()
     }
 

@@ -7,6 +7,7 @@
 //! | [`fault`] | whose fault something is and whether trying again may help |
 //! | [`identity`] | tokens of the platform's identity provider, from who fetches them to who shows them |
 //! | [`instance`] | which machine this is |
+//! | [`fleet`] | what the instances know of one another |
 //! | [`units`] | durations, sizes and percentages that carry their unit |
 //! | [`config`] | what a configuration problem looks like, and where secrets are found |
 //! | [`net`] | listening (also on inherited sockets), accepting, dialling |
@@ -17,6 +18,7 @@
 
 pub mod config;
 pub mod fault;
+pub mod fleet;
 pub mod health;
 pub mod identity;
 pub mod instance;

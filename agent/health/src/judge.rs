@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use lamplighter_core::fleet::FleetView;
 use lamplighter_core::health::{HealthBoard, Snapshot};
 use lamplighter_core::lifecycle::{Heartbeats, Phase, Tasks};
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::answer::{self, Answers};
 use crate::config::Policy;
+use crate::locality::Locality;
 use crate::marker::Marker;
 use crate::metrics::Metrics;
 use crate::verdict::{self, Azure, Inputs, Past, Stall, Traffic};
@@ -65,6 +67,7 @@ pub(crate) struct Sources {
     pub(crate) web: watch::Receiver<Standing>,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) marker: Marker,
+    pub(crate) fleet: FleetView,
 }
 
 /// Decides and publishes.
@@ -76,6 +79,7 @@ pub(crate) struct Judge {
     metrics: Metrics,
     past: Past,
     shared_outage: Option<Instant>,
+    locality: Locality,
     clock: OwnClock,
     marked: bool,
     /// The verdict as it was last logged.
@@ -98,6 +102,7 @@ impl Judge {
             metrics,
             past,
             shared_outage: None,
+            locality: Locality::default(),
             clock: OwnClock::new(Instant::now()),
             marked: past == Past::Served,
             logged: None,
@@ -112,7 +117,9 @@ impl Judge {
     /// Decides once and publishes.
     pub(crate) fn decide(&mut self) {
         let now = Instant::now();
+        let fleet = self.sources.fleet.now();
         let board = self.sources.board.snapshot();
+        let board = self.locality.judge(&board, &fleet, now);
         let phase = *self.sources.phases.borrow();
         if verdict::is_shared_outage(&board) {
             self.shared_outage = Some(now);

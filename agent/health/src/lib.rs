@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`config`] | the `[health]` table |
 //! | [`verdict`] | the policy, as a pure function; its table |
+//! | `locality` | whether a fault is this machine's alone: what proves it |
 //! | `judge` | when it is decided again; the mark of the first `Healthy` |
 //! | `answer` | verdicts as HTTP answers |
 //! | `probe` | `/lb`, `/health/azure`, `/livez`, `/readyz`, `/metrics` |
@@ -24,6 +25,7 @@ mod balancer;
 pub mod config;
 mod http;
 mod judge;
+mod locality;
 mod marker;
 mod metrics;
 mod probe;

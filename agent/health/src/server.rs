@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use lamplighter_core::fault::{Culprit, Fault, Retry};
+use lamplighter_core::fleet::FleetView;
 use lamplighter_core::health::{HealthBoard, HealthWriter, Reach};
 use lamplighter_core::lifecycle::{
     Control, Departures, Drained, Heartbeat, Heartbeats, Phase, Scope, Subsystem, Tasks,
@@ -58,6 +59,8 @@ pub struct Links {
     pub last_probe: LastProbe,
     /// What runs.
     pub build: BuildInfo,
+    /// How the other instances find the servers that all use.
+    pub fleet: FleetView,
     /// All series, to be served.
     pub registry: Registry,
 }
@@ -165,6 +168,7 @@ impl Health {
             .thread_name("health-blocking")
             .max_blocking_threads(2)
             .build()?;
+        prefer_this_thread();
         let outcome = runtime.block_on(self.serve(tasks, up));
         // a name that does not resolve may block a thread for long; nothing hangs on it
         runtime.shutdown_background();
@@ -189,6 +193,7 @@ impl Health {
             web: web.clone(),
             heartbeats: links.heartbeats.clone(),
             marker: Marker::new(&config.runtime_dir),
+            fleet: links.fleet.clone(),
         };
         let mut judge = Judge::new(sources, config.policy, bulletin.clone(), metrics.clone());
         judge.decide();
@@ -226,6 +231,18 @@ impl Health {
             tracing::debug!("connections left open at the end");
         }
         Ok(())
+    }
+}
+
+/// How much sooner than others this thread gets a core when it wakes (nice(2)); it sleeps nearly all the time.
+const NICENESS: i32 = -10;
+
+/// Asks the kernel to run this thread before those of the data path and of the application. Threads have a niceness of their own on
+/// Linux (setpriority(2), "C library/kernel differences"); the unit allows it with `LimitNICE=`. Elsewhere it is not worth a word.
+fn prefer_this_thread() {
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
+        tracing::debug!(%error, "the probe's thread has no higher priority than others");
     }
 }
 

@@ -13,7 +13,7 @@
 //! | web server fails its check `fall` times | 503 | `Healthy`; `Unhealthy` after `unhealthy_after` |
 //! | a shared server down (MySQL, Redis, Storage) | 200 and `X-Degraded` | `Healthy` |
 //! | web server slow or wrong while a shared server is down | 200 and `X-Degraded` | `Healthy` |
-//! | a fault proved local | 503 after `shed_after` | `Unhealthy` after `unhealthy_after` |
+//! | a fault proved local (`locality.rs` says how) | 503 after `shed_after` | `Unhealthy` after `unhealthy_after` |
 //! | draining (signal, scheduled event, command) | 503 at once | `Healthy`: it leaves anyway, no repair is wanted |
 //! | a runtime of the agent stalled | 503 after `stall_after` | no state after `stall_unknown_after`; the watchdog restarts us first |
 

@@ -11,6 +11,7 @@
 
 mod backoff;
 mod config;
+mod fleet;
 mod metrics;
 mod probe;
 mod subsystem;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::Fault;
+use lamplighter_core::fleet::FleetDesk;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
 use lamplighter_core::tls::TlsError;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::Config;
+use crate::fleet::Roll;
 use crate::metrics::Metrics;
 use crate::upstream::{Dialer, Link, Monitor, SetupError};
 use crate::warm::{Doorkeeper, Job, JobConfig, JobContext, JobError};
@@ -23,6 +25,7 @@ pub struct Redis {
     jobs: Vec<Job>,
     socket: PathBuf,
     metrics: Metrics,
+    fleet: Option<FleetDesk>,
 }
 
 /// Why the subsystem could not be set up; no server has been asked yet.
@@ -87,7 +90,15 @@ impl Redis {
             jobs,
             socket,
             metrics,
+            fleet: None,
         })
+    }
+
+    /// Makes the instance one of the fleet's list in Redis, and tells what the others say.
+    #[must_use]
+    pub fn join_fleet(mut self, desk: FleetDesk) -> Self {
+        self.fleet = Some(desk);
+        self
     }
 
     /// What can be read again while the subsystem lives.
@@ -155,7 +166,7 @@ impl Subsystem for Redis {
         "redis"
     }
 
-    async fn run(self, mut scope: Scope) -> Result<Drained, Fault> {
+    async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
         let (monitor, link) = Monitor::new(
             Arc::clone(&self.dialer),
             self.config.command_timeout.get(),
@@ -164,6 +175,18 @@ impl Subsystem for Redis {
             scope.health().clone(),
         );
         let (alive, mut jobs_gone) = mpsc::channel(1);
+        if let Some(desk) = self.fleet.take() {
+            let roll = Roll {
+                desk,
+                link: link.clone(),
+                owner: owner(),
+            };
+            let (tasks, alive) = (scope.tasks().clone(), alive.clone());
+            scope.spawn("fleet", async move {
+                roll.run(tasks).await;
+                drop(alive);
+            });
+        }
         self.spawn_jobs(&scope, &link, &alive);
         drop((alive, link));
         // gates are closed by now where they have to be: what is not required is not waited for

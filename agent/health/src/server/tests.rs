@@ -330,6 +330,7 @@ fn a_taken_address_is_named_with_its_key() {
             git: String::new(),
             rustc: String::new(),
         },
+        fleet: lamplighter_core::fleet::FleetView::new().1,
         registry,
     };
     let error = Health::start(config, &mut Sockets::none(), links).unwrap_err();

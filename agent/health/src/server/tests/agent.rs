@@ -96,6 +96,7 @@ pub(super) fn agent(config: Config, other: Other) -> Agent {
             git: "abc".to_owned(),
             rustc: "rustc".to_owned(),
         },
+        fleet: lamplighter_core::fleet::FleetView::new().1,
         registry,
     };
     let health = Health::start(config, &mut Sockets::none(), links).unwrap();

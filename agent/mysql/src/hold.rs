@@ -275,7 +275,7 @@ const fn of_object(kind: ObjectKind) -> HoldReason {
 }
 
 /// A single statement that the server refused before it ran: it could not be parsed, or names what does not exist.
-pub(crate) fn was_refused_before_it_ran(statement: &Statement, completion: &Completion) -> bool {
+fn was_refused_before_it_ran(statement: &Statement, completion: &Completion) -> bool {
     /// ER_BAD_DB_ERROR, ER_BAD_FIELD_ERROR, ER_PARSE_ERROR, ER_NO_SUCH_TABLE, ER_UNKNOWN_SYSTEM_VARIABLE,
     /// ER_WRONG_VALUE_FOR_VAR, ER_SP_DOES_NOT_EXIST.
     const BEFORE: [u16; 7] = [1049, 1054, 1064, 1146, 1193, 1231, 1305];
@@ -412,9 +412,19 @@ pub(crate) fn leaves_state(statement: &Statement) -> bool {
             .intersects(Traits::LOCK_FUNCTION.union(Traits::LAST_INSERT_ID))
 }
 
-/// A statement whose text has to be kept until its reply is over, to see what it made or took away.
-pub(crate) fn takes_objects(statement: &Statement) -> bool {
-    changes_objects(statement) || statement.kind == Kind::Ddl
+/// A statement whose text has to be kept until its reply is over, to see what it did.
+pub(crate) fn text_matters(statement: &Statement) -> bool {
+    let kinds = matches!(
+        statement.kind,
+        Kind::Ddl
+            | Kind::Insert
+            | Kind::Replace
+            | Kind::Delete
+            | Kind::Show
+            | Kind::ShowDiagnostics
+            | Kind::Explain
+    );
+    changes_objects(statement) || kinds
 }
 
 /// A statement that asks about the one before it.

@@ -28,7 +28,7 @@ use bytes::{Bytes, BytesMut};
 use lamplighter_core::lifecycle::Tasks;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::flags::Status;
-use lamplighter_wire::mysql::response::ErrPacket;
+use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
 
 use crate::cancel::Registered;
 use crate::client::{Client, Identity, Request, RequestError};
@@ -54,6 +54,12 @@ const DIAGNOSTICS_TIME: Duration = Duration::from_millis(50);
 
 /// The same after a warning or an error, whose texts are not captured, at least; longer while nobody waits for a connection.
 const WARNINGS_TIME: Duration = Duration::from_secs(1);
+
+/// The flags that say something of the session and not of one result.
+const SESSION_STATUS: Status = Status::SERVER_STATUS_AUTOCOMMIT
+    .union(Status::SERVER_STATUS_IN_TRANS)
+    .union(Status::SERVER_STATUS_IN_TRANS_READONLY)
+    .union(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES);
 
 /// A client's life.
 pub(crate) struct Session<'a> {
@@ -182,7 +188,7 @@ impl<'a> Session<'a> {
         };
         let flow = match command {
             Command::Quit => Flow::End,
-            Command::Ping => self.answer_ok(request.reply_seq).await,
+            Command::Ping => self.pong(request.reply_seq).await,
             Command::Query => self.query(request).await,
             Command::InitDb => self.init_db(request).await,
             Command::FieldList | Command::Statistics | Command::ProcessInfo => {
@@ -216,19 +222,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The status flags of the session outside a transaction.
+    /// The status flags of the session.
     fn status(&self) -> Status {
-        if self.variables.sql_mode_has("NO_BACKSLASH_ESCAPES") {
-            self.identity
-                .status
-                .union(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
-        } else if self.variables.sets_sql_mode() {
-            self.identity
-                .status
-                .without(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES)
-        } else {
-            self.identity.status
+        if let Some(held) = self.hold.as_ref() {
+            return held.lease.status().intersection(SESSION_STATUS);
         }
+        let mut status = self.identity.status;
+        if self.variables.sets_sql_mode() {
+            status = status.without(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES);
+        }
+        if self.variables.sql_mode_has("NO_BACKSLASH_ESCAPES") {
+            status = status.union(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES);
+        }
+        if self.variables.autocommit_is_off() {
+            status = status.without(Status::SERVER_STATUS_AUTOCOMMIT);
+        }
+        status
     }
 
     fn note_schema(&mut self, schema: Option<&Bytes>) {
@@ -252,6 +261,27 @@ impl<'a> Session<'a> {
             .send_ok(self.identity.capabilities, self.status(), seq)
             .await;
         if sent.is_ok() {
+            Flow::Continue
+        } else {
+            Flow::End
+        }
+    }
+
+    /// COM_PING: the warnings are those of the last statement, which it leaves as they are.
+    async fn pong(&mut self, seq: u8) -> Flow {
+        self.shared.metrics.local.inc();
+        let (mut out, mut seq) = (BytesMut::with_capacity(16), seq);
+        OkPacket {
+            status: self.status(),
+            warnings: self.last.warnings,
+            ..OkPacket::default()
+        }
+        .encode(self.identity.capabilities, &mut out, &mut seq);
+        self.answer_sent(out).await
+    }
+
+    async fn answer_sent(&mut self, mut out: BytesMut) -> Flow {
+        if self.client.send(&mut out).await.is_ok() {
             Flow::Continue
         } else {
             Flow::End

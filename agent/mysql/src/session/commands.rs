@@ -131,7 +131,12 @@ impl Session<'_> {
             return self.on_primary(request, Command::SetOption).await;
         }
         self.shared.metrics.local.inc();
-        let sent = self.client.send_eof(self.status(), request.reply_seq).await;
+        let seq = request.reply_seq;
+        let sent = if capabilities.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+            self.client.send_ok(capabilities, self.status(), seq).await
+        } else {
+            self.client.send_eof(self.status(), seq).await
+        };
         if sent.is_ok() {
             Flow::Continue
         } else {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
-use super::last::Last;
 use crate::hold::{HoldReason, Ties};
 use crate::insert_id::OfSession;
 use crate::pool::{Discard, Lease};
@@ -117,7 +116,7 @@ impl Session<'_> {
         self.statements = Statements::default();
         self.insert_id = OfSession::default();
         self.wrote = false;
-        self.last = Last::default();
+        self.last.begin_anew();
     }
 
     /// The time for questions about the last statement is over.

@@ -5,7 +5,7 @@ use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
 use lamplighter_wire::sql::{Kind, Statement, Traits};
 
-use crate::hold::{Ran, was_refused_before_it_ran};
+use crate::hold::Ran;
 
 /// FOUND_ROWS().
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +25,19 @@ pub(super) struct Last {
     /// It had warnings or failed, and their texts are gone with the connection.
     pub(super) diagnostics_lost: bool,
     pub(super) has_warnings: bool,
+    /// How many it had.
+    pub(super) warnings: u16,
 }
 
 impl Default for Last {
     fn default() -> Self {
-        // a new session: ROW_COUNT() is -1 until something ran, FOUND_ROWS() is 0
+        // a new session: the login itself is answered by an OK that changed nothing
         Self {
             found_rows: FoundRows::Known(0),
-            row_count: -1,
+            row_count: 0,
             diagnostics_lost: false,
             has_warnings: false,
+            warnings: 0,
         }
     }
 }
@@ -43,6 +46,9 @@ impl Default for Last {
 enum Found {
     Unchanged,
     Rows(u64),
+    /// It set it, to what only the server knows.
+    Set,
+    /// Perhaps it set it and perhaps it did not: not even the server's value is this session's.
     Unclear,
 }
 
@@ -52,6 +58,15 @@ impl Last {
         if self.found_rows == FoundRows::OnConnection {
             self.found_rows = FoundRows::Lost;
         }
+    }
+
+    /// The session begins anew (COM_RESET_CONNECTION, COM_CHANGE_USER), which FOUND_ROWS() outlives.
+    pub(super) fn begin_anew(&mut self) {
+        self.move_on();
+        *self = Self {
+            found_rows: self.found_rows,
+            ..Self::default()
+        };
     }
 
     /// The connection that alone knew is given back.
@@ -65,6 +80,7 @@ impl Last {
         self.row_count = row_count;
         self.diagnostics_lost = false;
         self.has_warnings = false;
+        self.warnings = 0;
     }
 
     /// A reply ended.
@@ -72,7 +88,8 @@ impl Last {
         match found(ran, completion) {
             Found::Unchanged => {}
             Found::Rows(rows) => self.found_rows = FoundRows::Known(rows),
-            Found::Unclear => self.found_rows = FoundRows::OnConnection,
+            Found::Set => self.found_rows = FoundRows::OnConnection,
+            Found::Unclear => self.found_rows = FoundRows::Lost,
         }
         // a question about the diagnostics leaves them as they are
         let keeps = matches!(
@@ -85,61 +102,152 @@ impl Last {
                 ..
             }
         );
+        let only_looks = matches!(
+            ran,
+            Ran::Statement {
+                statement: Statement {
+                    kind: Kind::GetDiagnostics,
+                    ..
+                },
+                ..
+            }
+        );
         self.row_count = match completion.outcome {
+            Outcome::Ok { .. } if only_looks => self.row_count,
             Outcome::Ok { affected_rows, .. } => i64::try_from(affected_rows).unwrap_or(i64::MAX),
             _ => -1,
         };
         let failed = matches!(completion.outcome, Outcome::Err { .. });
         let warned = failed || completion.warnings_last > 0;
+        if !keeps {
+            self.warnings = completion.warnings_last.max(u16::from(failed));
+        }
         self.has_warnings = warned || (keeps && self.has_warnings);
         self.diagnostics_lost &= keeps;
     }
 }
 
 fn found(ran: Ran<'_>, completion: &Completion) -> Found {
-    let statement = match ran {
-        Ran::Statement { statement, .. } => statement,
+    let (statement, text) = match ran {
+        Ran::Statement {
+            statement, text, ..
+        } => (statement, text),
         Ran::UnderstoodSet | Ran::Command(Command::StmtPrepare | Command::StmtReset) => {
             return Found::Unchanged;
         }
         Ran::Oversized | Ran::Command(_) => return Found::Unclear,
     };
-    if completion.results != 1 {
-        return Found::Unclear;
+    if completion.results != 1 || matches!(statement.kind, Kind::Call | Kind::Execute) {
+        // the last of them that is a query sets it on the connection, which is kept
+        return Found::Set;
     }
-    match (&completion.outcome, statement.kind) {
-        (Outcome::Err { .. }, _) if was_refused_before_it_ran(statement, completion) => {
-            Found::Unchanged
-        }
-        (Outcome::ResultSet, Kind::Select | Kind::With | Kind::Table | Kind::Values) => {
-            let beyond = Traits::SQL_CALC_FOUND_ROWS.union(Traits::OFFSET);
-            if statement.traits.intersects(beyond) {
-                Found::Unclear
-            } else {
-                Found::Rows(completion.rows_last)
-            }
-        }
-        (Outcome::ResultSet, Kind::ShowDiagnostics | Kind::Ddl) => Found::Unchanged,
-        (Outcome::Ok { .. }, Kind::Do | Kind::Select) => Found::Rows(1),
-        (
-            Outcome::Ok { .. },
-            Kind::Begin { .. }
-            | Kind::Commit
-            | Kind::Rollback
-            | Kind::Savepoint
-            | Kind::RollbackToSavepoint
-            | Kind::ReleaseSavepoint
-            | Kind::SetVariables
-            | Kind::SetNames
-            | Kind::SetTransaction
-            | Kind::SetSessionTransaction
-            | Kind::SetGlobalOrPersist
-            | Kind::Use
-            | Kind::Ddl
-            | Kind::LockTables
-            | Kind::UnlockTables
-            | Kind::GetDiagnostics,
-        ) => Found::Unchanged,
+    match &completion.outcome {
+        Outcome::Err { .. } => Found::Unchanged,
+        Outcome::ResultSet => found_by_rows(statement, text, completion.rows_last),
+        Outcome::Ok { .. } => found_by_ok(statement.kind, text),
         _ => Found::Unclear,
     }
+}
+
+fn found_by_rows(statement: &Statement, text: &[u8], rows: u64) -> Found {
+    let beyond = Traits::SQL_CALC_FOUND_ROWS.union(Traits::OFFSET);
+    match statement.kind {
+        Kind::Select | Kind::With | Kind::Table | Kind::Values
+            if statement.traits.intersects(beyond) =>
+        {
+            Found::Set
+        }
+        Kind::Select | Kind::With | Kind::Table | Kind::Values => Found::Rows(rows),
+        // SHOW COUNT(*) WARNINGS is a query, SHOW WARNINGS is none
+        Kind::ShowDiagnostics if contains(text, b"(") => Found::Rows(rows),
+        Kind::ShowDiagnostics | Kind::Ddl | Kind::Handler | Kind::Xa => Found::Unchanged,
+        Kind::Show => match subject(text) {
+            Some(word) if is_one_of(word, &SHOWN_BY_QUERY) => Found::Rows(rows),
+            Some(word) if is_one_of(word, &SHOWN_OTHERWISE) => Found::Unchanged,
+            _ => Found::Unclear,
+        },
+        Kind::Explain => match subject(text) {
+            Some(word) if is_one_of(word, &EXPLAINED) => Found::Unchanged,
+            Some(_) => Found::Rows(rows),
+            None => Found::Unclear,
+        },
+        _ => Found::Unclear,
+    }
+}
+
+/// What SHOW answers by a query on INFORMATION_SCHEMA, which counts its rows.
+const SHOWN_BY_QUERY: [&str; 18] = [
+    "tables",
+    "columns",
+    "fields",
+    "index",
+    "indexes",
+    "keys",
+    "table",
+    "triggers",
+    "events",
+    "collation",
+    "charset",
+    "character",
+    "variables",
+    "status",
+    "plugins",
+    "engines",
+    "databases",
+    "schemas",
+];
+
+/// What it answers otherwise.
+const SHOWN_OTHERWISE: [&str; 9] = [
+    "create",
+    "processlist",
+    "grants",
+    "binary",
+    "privileges",
+    "engine",
+    "replica",
+    "profiles",
+    "replicas",
+];
+
+/// What follows EXPLAIN when it explains a statement; any other word is a table that it describes.
+const EXPLAINED: [&str; 11] = [
+    "select", "insert", "update", "delete", "replace", "with", "table", "values", "analyze",
+    "format", "for",
+];
+
+fn is_one_of(word: &[u8], words: &[&str]) -> bool {
+    words
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// The word after SHOW or EXPLAIN that says what it is about; `None` if it is not a plain word.
+fn subject(text: &[u8]) -> Option<&[u8]> {
+    text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+        .filter(|word| !word.is_empty())
+        .skip(1)
+        .find(|word| {
+            !is_one_of(
+                word,
+                &["full", "extended", "global", "session", "local", "open"],
+            )
+        })
+}
+
+fn found_by_ok(kind: Kind, text: &[u8]) -> Found {
+    let has = |words: &[&str]| words.iter().any(|word| contains(text, word.as_bytes()));
+    match kind {
+        Kind::Do | Kind::Select | Kind::With => Found::Rows(1),
+        Kind::Update => Found::Set,
+        Kind::Insert | Kind::Replace if has(&["select", "table", "with"]) => Found::Set,
+        Kind::Delete if has(&["join", "using", ",", "with"]) => Found::Set,
+        Kind::LoadData | Kind::Other => Found::Unclear,
+        _ => Found::Unchanged,
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|part| part.eq_ignore_ascii_case(word))
 }

@@ -28,6 +28,8 @@ use crate::server::Wanted;
 
 /// ER_UNKNOWN_STMT_HANDLER.
 const UNKNOWN_STATEMENT: u16 = 1243;
+/// ER_STMT_HAS_NO_OPEN_CURSOR.
+const NO_OPEN_CURSOR: u16 = 1421;
 /// ER_NET_PACKET_TOO_LARGE.
 const PACKET_TOO_LARGE: u16 = 1153;
 /// ER_MALFORMED_PACKET.
@@ -283,7 +285,8 @@ impl Session<'_> {
 
     /// The statement with what it asks about the session answered in its text, if only the session knows that.
     fn with_answers(&self, template: &Template) -> Option<Template> {
-        if !template.statement.traits.intersects(ANSWERED) {
+        let traits = template.statement.traits;
+        if !traits.intersects(ANSWERED) || traits.contains(Traits::MULTI_STATEMENT) {
             return None;
         }
         let value = |asked| self.known_value(asked);
@@ -301,7 +304,7 @@ impl Session<'_> {
     pub(super) async fn fetch(&mut self, request: Request) -> Flow {
         match self.held_execution(&request, Command::StmtFetch, Ties::has_cursor) {
             Some(execution) => self.run_held(request, ReplyShape::Fetch, execution).await,
-            None => self.unknown_statement(&request).await,
+            None => self.no_cursor(&request).await,
         }
     }
 
@@ -415,6 +418,18 @@ impl Session<'_> {
     pub(super) fn defer(&mut self, execution: &Execution, error: ErrPacket) {
         if let Some(known) = self.statements.get_mut(execution.id) {
             known.deferred.get_or_insert(error);
+        }
+    }
+
+    async fn no_cursor(&mut self, request: &Request) -> Flow {
+        let body = request.packets.get(HEADER_LEN..).unwrap_or_default();
+        match statement_id(body).filter(|id| self.statements.get(*id).is_some()) {
+            None => self.unknown_statement(request).await,
+            Some(id) => {
+                let text = format!("The statement ({id}) has no open cursor.").into_bytes();
+                let packet = ErrPacket::new(NO_OPEN_CURSOR, *b"HY000", text);
+                self.answer_error(&packet, request.reply_seq).await
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use lamplighter_wire::sql::{self, Kind, LexMode, SessionValue, Statement, Traits
 use super::last::FoundRows;
 use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
-use crate::hold::{Ran, asks_about_the_last, leaves_state, takes_objects};
+use crate::hold::{Ran, asks_about_the_last, leaves_state, text_matters};
 use crate::route::{Target, Why, route};
 
 impl Session<'_> {
@@ -31,9 +31,12 @@ impl Session<'_> {
         if statement.kind == Kind::Kill {
             return self.kill(&text, request.reply_seq).await;
         }
-        if statement
-            .traits
-            .intersects(ANSWERED.union(Traits::LAST_INSERT_ID))
+        // several statements ask each about the one before it, which is not the last one yet
+        let single = !statement.traits.contains(Traits::MULTI_STATEMENT);
+        if single
+            && statement
+                .traits
+                .intersects(ANSWERED.union(Traits::LAST_INSERT_ID))
         {
             match self.answer_or_rewrite(&text, &request).await {
                 Answer::Given(flow) => return flow,
@@ -41,9 +44,7 @@ impl Session<'_> {
                 Answer::None => {}
             }
         }
-        if self.hold.is_none()
-            && let Some(refusal) = self.cannot_know(&statement)
-        {
+        if single && let Some(refusal) = self.cannot_know(&statement) {
             return self.answer_error(&refusal, request.reply_seq).await;
         }
         let is_set = matches!(
@@ -56,7 +57,7 @@ impl Session<'_> {
         self.wrote |= writes(&statement);
         let prime = asks_about_the_last(&statement) && self.hold.is_none();
         let (replica, why) = self.choose(&statement);
-        let noted = if takes_objects(&statement) {
+        let noted = if text_matters(&statement) {
             text.into_owned()
         } else {
             drop(text);
@@ -166,6 +167,7 @@ impl Session<'_> {
         let found_rows = statement.traits.contains(Traits::FOUND_ROWS)
             && self.last.found_rows == FoundRows::Lost;
         let diagnostics = self.last.diagnostics_lost
+            && self.hold.is_none()
             && (matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics)
                 || statement.traits.contains(Traits::DIAGNOSTIC_VARIABLE));
         let text = if found_rows {
@@ -192,10 +194,7 @@ impl Session<'_> {
     }
 
     pub(super) fn lex_mode(&self) -> LexMode {
-        let status = self
-            .hold
-            .as_ref()
-            .map_or_else(|| self.status(), |held| held.lease.status());
+        let status = self.status();
         LexMode {
             ansi_quotes: self.variables.sql_mode_has("ANSI_QUOTES"),
             no_backslash_escapes: status.contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES),

@@ -288,6 +288,17 @@ fn all(traits: &[T]) -> T {
 }
 
 #[test]
+fn functions_about_the_session_are_known() {
+    for sql in [
+        "SELECT DATABASE(), SCHEMA(), CURRENT_USER()",
+        "SELECT CHARSET('a'), COLLATION('a')",
+        "SELECT USER(), SESSION_USER(), SYSTEM_USER(), VERSION()",
+    ] {
+        assert_eq!(classify(sql.as_bytes(), PLAIN).traits, T::empty(), "{sql}");
+    }
+}
+
+#[test]
 fn an_offset_is_seen() {
     for (sql, has) in [
         ("SELECT 1 LIMIT 1", false),

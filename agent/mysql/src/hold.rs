@@ -127,7 +127,8 @@ impl Ties {
         if let Some(text) = &completion.track.transaction_characteristics {
             self.next_transaction = !text.is_empty() && !self.transaction;
         }
-        self.diagnostics = has_diagnostics(ran, completion) || (self.diagnostics && asks(ran));
+        self.diagnostics =
+            has_diagnostics(ran, completion) || (self.diagnostics && leaves_diagnostics(ran));
         let explained = match ran {
             Ran::Oversized => self.keep(HoldReason::Oversized),
             Ran::UnderstoodSet => true,
@@ -303,8 +304,18 @@ fn had_no_effect(statement: &Statement, completion: &Completion) -> bool {
     failed && (whole || was_refused_before_it_ran(statement, completion))
 }
 
-fn asks(ran: Ran<'_>) -> bool {
-    matches!(ran, Ran::Statement { statement, .. } if matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics))
+/// The diagnostics of the statement before stay as they are.
+pub(crate) fn leaves_diagnostics(ran: Ran<'_>) -> bool {
+    match ran {
+        Ran::Statement { statement, .. } => {
+            matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics)
+        }
+        Ran::Command(command) => matches!(
+            command,
+            Command::Statistics | Command::StmtSendLongData | Command::SetOption
+        ),
+        Ran::UnderstoodSet | Ran::Oversized => false,
+    }
 }
 
 /// State that no later statement provably takes away.

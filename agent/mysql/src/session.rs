@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
             Command::SetOption => self.set_option(request).await,
             Command::ResetConnection => self.reset_connection(request.reply_seq).await,
             Command::ChangeUser => self.change_user(&request).await,
-            Command::ProcessKill => self.process_kill(&request).await,
+            Command::ProcessKill => self.process_kill(request).await,
             Command::StmtPrepare => self.prepare(request).await,
             Command::StmtExecute => self.execute(request).await,
             Command::StmtFetch => self.fetch(request).await,
@@ -289,6 +289,7 @@ impl<'a> Session<'a> {
     }
 
     async fn answer_error(&mut self, error: &ErrPacket, seq: u8) -> Flow {
+        self.last.note_refused();
         self.shared
             .metrics
             .errors

@@ -1,7 +1,5 @@
 //! KILL, over a connection of its own: nobody has to wait in line to stop what the line waits for.
 
-use lamplighter_wire::mysql::response::ErrPacket;
-
 use super::Pool;
 use crate::cancel::What;
 use crate::error::StatementError;
@@ -11,19 +9,12 @@ impl Pool {
     /// Tells the server to kill the statement or connection of one of our connections. One that is unknown by now has ended by
     /// itself.
     pub(crate) async fn kill(&self, what: What, thread_id: u32) -> Result<(), StatementError> {
-        self.kill_other(what, thread_id).await.map(|_| ())
-    }
-
-    /// Tells the server to kill a statement or connection, over a connection of its own: nobody has to wait in line to stop
-    /// what the line waits for. What the server refuses it with is returned.
-    pub(crate) async fn kill_other(
-        &self,
-        what: What,
-        thread_id: u32,
-    ) -> Result<Option<ErrPacket>, StatementError> {
         // one at a time; the line of those who wait here is as long as there are clients
         let mut control = self.control.lock().await;
-        let connection = match control.take() {
+        let kept = control
+            .take()
+            .and_then(|mut kept| kept.is_quiet().then_some(kept));
+        let connection = match kept {
             Some(connection) => connection,
             None => Idle::open(&self.account, Bucket::of_nobody())
                 .await
@@ -42,7 +33,7 @@ impl Pool {
         let (boundary, status) = (completion.boundary, completion.status);
         *control = Some(busy.finish(boundary, status, None));
         self.metrics.kills.inc();
-        Ok(completion.outcome.into_error())
+        Ok(())
     }
 
     /// A server connection with this id is one of this pool's.

@@ -8,14 +8,12 @@ use lamplighter_wire::mysql::prepared::statement_id;
 use lamplighter_wire::mysql::response::ErrPacket;
 
 use super::relay::Lost;
-use super::{Flow, NOT_SUPPORTED, Session, relay};
+use super::{Flow, Session, relay};
 use crate::cancel::{self, CLIENT_IDS, Killed, What};
 use crate::client::Request;
 use crate::hold::Ran;
 use crate::route::Why;
 
-/// ER_NO_SUCH_THREAD.
-const NO_SUCH_THREAD: u16 = 1094;
 /// ER_KILL_DENIED_ERROR.
 const KILL_DENIED: u16 = 1095;
 /// ER_QUERY_INTERRUPTED.
@@ -58,31 +56,25 @@ impl Session<'_> {
         self.query(Request { packets, ..request }).await
     }
 
-    /// COM_PROCESS_KILL.
-    pub(super) async fn process_kill(&mut self, request: &Request) -> Flow {
+    /// COM_PROCESS_KILL, as KILL.
+    pub(super) async fn process_kill(&mut self, request: Request) -> Flow {
         let id = statement_id(request.packets.get(HEADER_LEN..).unwrap_or_default());
-        let text = format!("KILL {}", id.unwrap_or(0));
-        self.kill(text.as_bytes(), request.reply_seq).await
+        let text = format!("\x03KILL {}", id.unwrap_or(0));
+        let mut packets = BytesMut::with_capacity(HEADER_LEN + text.len());
+        packet::write(&mut packets, &mut 0, text.as_bytes());
+        self.query(Request { packets, ..request }).await
     }
 
-    /// KILL of another client, or of a server connection that is none of ours. `text` says which.
-    pub(super) async fn kill(&mut self, text: &[u8], seq: u8) -> Flow {
-        let Some((what, id)) = cancel::parse(text) else {
-            let text = b"lamplighter: KILL is understood with a number as its id".to_vec();
-            return self
-                .answer_error(&ErrPacket::new(NOT_SUPPORTED, *b"42000", text), seq)
-                .await;
-        };
-        let id = u32::try_from(id).unwrap_or(0);
+    /// KILL of another client of ours, or of a server connection of ours. `None` if it is about neither: the server knows.
+    pub(super) async fn kill(&mut self, text: &[u8], seq: u8) -> Option<Flow> {
+        let (what, id) = cancel::parse(text)?;
+        let id = u32::try_from(id).ok()?;
         if id == self.identity.connection_id {
             let text = b"Query execution was interrupted".to_vec();
             let interrupted = ErrPacket::new(INTERRUPTED, *b"70100", text);
             let flow = self.answer_error(&interrupted, seq).await;
-            return if what == What::Connection {
-                Flow::End
-            } else {
-                flow
-            };
+            let ends = what == What::Connection;
+            return Some(if ends { Flow::End } else { flow });
         }
         let killed = if id & CLIENT_IDS != 0 {
             let shared = self.shared;
@@ -91,18 +83,14 @@ impl Session<'_> {
             // it may be anybody's by the time the server hears of it
             Killed::Denied
         } else {
-            match self.shared.primary.kill_other(what, id).await {
-                Ok(None) => Killed::Done,
-                Ok(Some(refused)) => return self.answer_error(&refused, seq).await,
-                Err(error) => Killed::Failed(error),
-            }
+            Killed::Unknown
         };
-        match killed {
-            Killed::Done => self.answer_ok(seq).await,
-            Killed::Unknown => {
-                let text = format!("Unknown thread id: {id}").into_bytes();
-                let packet = ErrPacket::new(NO_SUCH_THREAD, *b"HY000", text);
-                self.answer_error(&packet, seq).await
+        Some(match killed {
+            // no server has such an id either, and says so as servers do
+            Killed::Unknown => return None,
+            Killed::Done => {
+                self.last.note_local(0);
+                self.answer_ok(seq).await
             }
             Killed::Denied => {
                 let text = format!("You are not owner of thread {id}").into_bytes();
@@ -110,7 +98,7 @@ impl Session<'_> {
                 self.answer_error(&packet, seq).await
             }
             Killed::Failed(error) => self.fail(Lost::early(error), seq, false).await,
-        }
+        })
     }
 
     /// COM_SET_OPTION: multi-statements on (0) or off (1).

@@ -5,7 +5,7 @@ use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
 use lamplighter_wire::sql::{Kind, Statement, Traits};
 
-use crate::hold::Ran;
+use crate::hold::{Ran, leaves_diagnostics};
 
 /// FOUND_ROWS().
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,12 @@ impl Last {
         self.warnings = 0;
     }
 
+    /// A command that was refused without a server.
+    pub(super) fn note_refused(&mut self) {
+        self.note_local(-1);
+        self.warnings = 1;
+    }
+
     /// A reply ended.
     pub(super) fn note(&mut self, ran: Ran<'_>, completion: &Completion) {
         match found(ran, completion) {
@@ -91,17 +97,7 @@ impl Last {
             Found::Set => self.found_rows = FoundRows::OnConnection,
             Found::Unclear => self.found_rows = FoundRows::Lost,
         }
-        // a question about the diagnostics leaves them as they are
-        let keeps = matches!(
-            ran,
-            Ran::Statement {
-                statement: Statement {
-                    kind: Kind::ShowDiagnostics | Kind::GetDiagnostics,
-                    ..
-                },
-                ..
-            }
-        );
+        let keeps = leaves_diagnostics(ran);
         let only_looks = matches!(
             ran,
             Ran::Statement {
@@ -113,6 +109,7 @@ impl Last {
             }
         );
         self.row_count = match completion.outcome {
+            Outcome::Prepared | Outcome::Nothing | Outcome::Text => self.row_count,
             Outcome::Ok { .. } if only_looks => self.row_count,
             Outcome::Ok { affected_rows, .. } => i64::try_from(affected_rows).unwrap_or(i64::MAX),
             _ => -1,
@@ -132,14 +129,18 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
         Ran::Statement {
             statement, text, ..
         } => (statement, text),
-        Ran::UnderstoodSet | Ran::Command(Command::StmtPrepare | Command::StmtReset) => {
+        Ran::UnderstoodSet
+        | Ran::Command(Command::StmtPrepare | Command::StmtReset | Command::Statistics) => {
             return Found::Unchanged;
         }
         Ran::Oversized | Ran::Command(_) => return Found::Unclear,
     };
-    if completion.results != 1 || matches!(statement.kind, Kind::Call | Kind::Execute) {
-        // the last of them that is a query sets it on the connection, which is kept
+    if completion.results != 1 {
+        // the last of them that is a query has set it on the connection, which is kept
         return Found::Set;
+    }
+    if matches!(statement.kind, Kind::Call | Kind::Execute) {
+        return found_by_program(&completion.outcome);
     }
     match &completion.outcome {
         Outcome::Err { .. } => Found::Unchanged,
@@ -233,6 +234,17 @@ fn subject(text: &[u8]) -> Option<&[u8]> {
                 &["full", "extended", "global", "session", "local", "open"],
             )
         })
+}
+
+/// A stored program or a statement prepared as text, which is not seen.
+fn found_by_program(outcome: &Outcome) -> Found {
+    /// ER_SP_DOES_NOT_EXIST, ER_UNKNOWN_STMT_HANDLER: nothing ran.
+    const NOT_THERE: [u16; 2] = [1305, 1243];
+    match outcome {
+        Outcome::Err { code, .. } if NOT_THERE.contains(code) => Found::Unchanged,
+        Outcome::ResultSet => Found::Set,
+        _ => Found::Unclear,
+    }
 }
 
 fn found_by_ok(kind: Kind, text: &[u8]) -> Found {

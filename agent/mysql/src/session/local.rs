@@ -24,6 +24,15 @@ impl Session<'_> {
         }
     }
 
+    /// The value as it is written into a statement's text.
+    pub(super) fn value_in_text(&self, asked: SessionValue) -> Option<String> {
+        match asked {
+            // set on the connection instead, where it keeps its type
+            SessionValue::LastInsertId => None,
+            asked => self.known_value(asked),
+        }
+    }
+
     /// `SELECT FOUND_ROWS()` and its like, without a server.
     pub(super) async fn answer_value(
         &mut self,

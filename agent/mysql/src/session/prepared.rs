@@ -289,7 +289,7 @@ impl Session<'_> {
         if !traits.intersects(ANSWERED) || traits.contains(Traits::MULTI_STATEMENT) {
             return None;
         }
-        let value = |asked| self.known_value(asked);
+        let value = |asked| self.value_in_text(asked);
         let text = sql::answer_in_text(&template.text, template.mode, value)?;
         Some(Template {
             statement: sql::classify(&text, template.mode),

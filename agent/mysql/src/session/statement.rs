@@ -9,7 +9,7 @@ use lamplighter_wire::mysql::flags::Status;
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
-use lamplighter_wire::sql::{self, Kind, LexMode, SessionValue, Statement, Traits};
+use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
 
 use super::last::FoundRows;
 use super::{Flow, NOT_SUPPORTED, Session, relay};
@@ -28,8 +28,10 @@ impl Session<'_> {
             Cow::Owned(body) => Cow::Owned(body.get(1..).unwrap_or_default().to_vec()),
         };
         let statement = sql::classify(&text, self.lex_mode());
-        if statement.kind == Kind::Kill {
-            return self.kill(&text, request.reply_seq).await;
+        if statement.kind == Kind::Kill
+            && let Some(flow) = self.kill(&text, request.reply_seq).await
+        {
+            return flow;
         }
         // several statements ask each about the one before it, which is not the last one yet
         let single = !statement.traits.contains(Traits::MULTI_STATEMENT);
@@ -142,12 +144,7 @@ impl Session<'_> {
         {
             return Answer::Given(self.answer_value(asked, value, request.reply_seq).await);
         }
-        let value = |asked| match asked {
-            // set on the connection instead
-            SessionValue::LastInsertId => None,
-            asked => self.known_value(asked),
-        };
-        match sql::answer_in_text(text, self.lex_mode(), value) {
+        match sql::answer_in_text(text, self.lex_mode(), |asked| self.value_in_text(asked)) {
             None => Answer::None,
             Some(text) => {
                 let body = [b"\x03".as_slice(), &text].concat();

@@ -32,7 +32,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::ProtocolError;
 use super::flags::{Capabilities, Status};
-use super::response::{ErrPacket, SessionTrack};
+use super::response::SessionTrack;
 
 mod infile;
 mod relay;
@@ -96,25 +96,6 @@ pub enum Outcome {
         /// The server's text.
         message: Bytes,
     },
-}
-
-impl Outcome {
-    /// The error that ended the reply, if one did.
-    #[must_use]
-    pub fn into_error(self) -> Option<ErrPacket> {
-        match self {
-            Self::Err {
-                code,
-                sql_state,
-                message,
-            } => Some(ErrPacket {
-                code,
-                sql_state,
-                message,
-            }),
-            _ => None,
-        }
-    }
 }
 
 /// A statement that the server prepared.

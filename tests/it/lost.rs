@@ -110,10 +110,17 @@ fn without_a_server_the_agent_starts_serves_probes_and_recovers() {
     let cluster = Cluster::builder().build();
     cluster.stop(0);
     let endpoint = start(&cluster, Options::default());
-    let (status, _, _) = http_get(&endpoint.probe, "/lb");
-    assert_eq!(
-        status, 200,
-        "a server that is away for everybody takes nobody out of the load balancer"
+    poll::until(
+        PATIENCE,
+        "a server that is away for everybody takes nobody out of the load balancer",
+        || {
+            let (status, _, body) = http_get(&endpoint.probe, "/lb");
+            if status == 200 {
+                Ok(())
+            } else {
+                Err(format!("{status}: {body}"))
+            }
+        },
     );
     poll::until(PATIENCE, "the fault is told", || {
         let (_, headers, _) = http_get(&endpoint.probe, "/lb");

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: demo demo-down test fuzz-sessions crosstalk bench fmt lint
+.PHONY: demo demo-down test fuzz-sessions crosstalk bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -17,3 +17,17 @@ fmt:
 	@cargo fmt --all
 lint:
 	@cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
+deb: ## the .deb and its debug symbols, in target/packages
+	@packaging/deb/build.sh
+rpm: ## the .rpm, likewise
+	@packaging/rpm/build.sh
+extension: ## the VM extension handler's zip, likewise
+	@packaging/extension/build.sh
+vm-application: ## the VM application's package, likewise
+	@packaging/vm-application/build.sh
+image: ## a golden image's root file system with Apache, PHP and the agent, likewise; needs root
+	@packaging/image/build.sh
+packages: ## all that is shipped, checked, with the list of what is in it and its digests
+	@packaging/release.sh
+test-packages: ## install, upgrade, break and remove all of it in booted machines; needs root
+	@packaging/test.sh

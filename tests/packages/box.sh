@@ -13,8 +13,8 @@ export LC_ALL=C
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 die() { echo "box.sh: $*" >&2; exit 1; }
 SUITE=bookworm
-PACKAGES=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps,ca-certificates,curl,openssl,python3-minimal,libjemalloc2,libaio1,libnuma1
-MORE="apache2 php-fpm php-mysql libapache2-mod-fcgid-"
+PACKAGES=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps,ca-certificates,curl,openssl,python3,python3-distro,libjemalloc2,libaio1,libnuma1
+MORE="apache2 php-fpm php-mysql"
 recipe=$(printf '%s' "$SUITE $PACKAGES $MORE 1" | sha256sum | cut -c1-12)
 BASE=$CACHE/packaging/box-$recipe
 

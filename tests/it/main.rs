@@ -18,6 +18,7 @@ mod fixtures;
 mod login;
 mod lost;
 mod metrics;
+mod multiplex;
 mod platform;
 mod probe;
 mod query;

@@ -53,7 +53,7 @@ const NOT_SUPPORTED: u16 = 1235;
 const DIAGNOSTICS_TIME: Duration = Duration::from_millis(50);
 
 /// The same after a warning or an error, whose texts are not captured, at least; longer while nobody waits for a connection.
-const WARNINGS_TIME: Duration = Duration::from_secs(1);
+const WARNINGS_TIME: Duration = Duration::from_millis(200);
 
 /// The flags that say something of the session and not of one result.
 const SESSION_STATUS: Status = Status::SERVER_STATUS_AUTOCOMMIT

@@ -173,12 +173,12 @@ fn a_statement_whose_client_is_gone_is_killed() {
     let cluster = Cluster::builder().build();
     let endpoint = pool_of(&cluster, 2);
     let client = endpoint
-        .code("endpoint()->query("SELECT BENCHMARK(1000000000, MD5('orphan'))");")
+        .code("endpoint()->query('SELECT SLEEP(300)');")
         .spawn();
     let running = || {
         cluster.sql(
             0,
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT BENCHMARK%'",
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(300)%'",
         )
     };
     poll::until(PATIENCE, "the statement to run", || running()[0][0] == "1");

@@ -5,12 +5,14 @@ mod dial;
 mod handover;
 mod holder;
 mod listen;
+mod near;
 mod unix;
 
 pub use accept::{Accepted, Acceptor, Peer, Stream};
 pub use dial::{DialError, DialOptions, HostPort, dial};
 pub use handover::Handover;
 pub use listen::{BindError, Kept, ListenAddress, Listener, Sockets};
+pub use near::look_for_bytes;
 pub use unix::UnixSocket;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod hold;
 mod insert_id;
 mod metrics;
 mod monitor;
+mod near;
 mod pool;
 mod prepared;
 mod route;

@@ -18,6 +18,7 @@ use crate::config;
 use crate::error::{OpenError, StatementError};
 use crate::insert_id::OfSession;
 use crate::metrics::Metrics;
+use crate::near::Nearness;
 use crate::server::{Account, Bucket, Idle};
 
 pub(crate) use ask::Ask;
@@ -47,6 +48,7 @@ pub(crate) struct Pool {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     inner: Mutex<Inner>,
+    nearness: Nearness,
     /// For KILL.
     control: tokio::sync::Mutex<Option<Idle>>,
     /// Connections opened before the last retirement do not come back.
@@ -114,6 +116,7 @@ impl Pool {
             limits,
             waiting: AtomicUsize::new(0),
             inner: Mutex::new(inner),
+            nearness: Nearness::default(),
             control: tokio::sync::Mutex::new(None),
             generation: AtomicU64::new(0),
             metrics: metrics.clone(),
@@ -212,6 +215,18 @@ impl Pool {
             server: self.name.clone(),
             source,
         }
+    }
+
+    /// How soon the server answers.
+    pub(crate) const fn nearness(&self) -> &Nearness {
+        &self.nearness
+    }
+
+    /// For how long the only statement there is may look for its answer instead of sleeping.
+    pub(crate) fn look_budget(&self) -> Option<Duration> {
+        let in_use = self.limits.max_server_connections - self.places.available_permits();
+        let alone = in_use <= 1 && self.limits.busy_poll;
+        alone.then(|| self.nearness.budget()).flatten()
     }
 
     /// Somebody waits for a connection.

@@ -9,10 +9,11 @@ mod threads;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
+use lamplighter_core::net::look_for_bytes;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{
     Boundary, Completion, Event, Exchange, Outcome, ReplyShape,
@@ -306,6 +307,17 @@ impl Busy {
             last = Some((completion.boundary, completion.status));
         }
         Ok(last)
+    }
+
+    /// Looks for the answer for so long without sleeping.
+    ///
+    /// # Errors
+    /// If the socket fails.
+    pub(crate) fn look_for_answer(&mut self, budget: Duration) -> io::Result<bool> {
+        match &self.0.stream {
+            Stream::Plain(stream) => look_for_bytes(stream, budget),
+            Stream::Tls(stream) => look_for_bytes(stream.get_ref().0, budget),
+        }
     }
 
     /// Appends what the server sent next; an end of the stream is an error. Safe to cancel.

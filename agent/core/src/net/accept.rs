@@ -198,6 +198,19 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// As [`super::look_for_bytes`].
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn look_for_bytes(&self, budget: Duration) -> io::Result<bool> {
+        match self {
+            Self::Unix(stream) => stream.look_for_bytes(budget),
+            Self::Tcp(stream) => super::look_for_bytes(stream, budget),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

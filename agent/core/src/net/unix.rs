@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -41,6 +42,14 @@ impl UnixSocket {
     pub async fn readable(&self) -> io::Result<()> {
         let _kept_ready = self.socket.readable().await?;
         Ok(())
+    }
+
+    /// As [`super::look_for_bytes`].
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn look_for_bytes(&self, budget: Duration) -> io::Result<bool> {
+        super::look_for_bytes(self.socket.get_ref(), budget)
     }
 
     fn wait_for_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

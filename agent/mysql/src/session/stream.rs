@@ -1,6 +1,8 @@
 //! The bytes of one command and its reply, as streams of bounded size in both directions: what comes from one side goes to the
 //! other before more is read.
 
+use std::time::Instant;
+
 use bytes::BytesMut;
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, Outcome, ReplyShape};
@@ -69,12 +71,20 @@ pub(super) async fn relay(
             }
         };
     }
+    let begun = Instant::now();
+    if let Some(budget) = busy.pool().look_budget() {
+        busy.connection.look_for_answer(budget)?;
+    }
+    let mut is_first = true;
     loop {
         input.clear();
         tokio::select! {
             biased;
             received = busy.connection.receive(&mut input) => received?,
             () = client.gone() => return Err(Failure::ClientGone),
+        }
+        if std::mem::take(&mut is_first) {
+            busy.pool().nearness().note(begun.elapsed());
         }
         let event = exchange
             .feed(&input, &mut out)

@@ -52,7 +52,7 @@ impl Bucket {
     /// For connections that are opened before any client asked for one: utf8mb4_general_ci, which every server knows.
     pub(crate) fn of_nobody() -> Self {
         Self {
-            capabilities: Capabilities::empty(),
+            capabilities: Capabilities::CLIENT_DEPRECATE_EOF,
             collation: 45,
             schema: None,
             variables: Variables::default(),
@@ -73,6 +73,7 @@ pub(crate) const BUCKET_CAPABILITIES: Capabilities = Capabilities::CLIENT_FOUND_
     .union(Capabilities::CLIENT_MULTI_STATEMENTS)
     .union(Capabilities::CLIENT_LOCAL_FILES)
     .union(Capabilities::CLIENT_NO_SCHEMA)
+    .union(Capabilities::CLIENT_DEPRECATE_EOF)
     .union(Capabilities::CLIENT_INTERACTIVE);
 
 /// Bytes read from a server at once.
@@ -355,7 +356,11 @@ impl Busy {
 
     /// The client switched multi-statements on or off for this connection.
     pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
-        self.0.bucket.capabilities = capabilities;
+        // how results end was agreed at the login
+        let fixed = Capabilities::CLIENT_DEPRECATE_EOF;
+        self.0.bucket.capabilities = capabilities
+            .without(fixed)
+            .union(self.0.capabilities.intersection(fixed));
     }
 
     /// The reply is over and proved to be: the connection may be used by anybody whose bucket it is in.
@@ -431,7 +436,8 @@ impl Busy {
                 Event::NeedMore => {}
                 Event::LocalInfile { .. } => return Err(io::ErrorKind::InvalidData.into()),
                 Event::Done(completion) if completion.prepared.is_some() => {
-                    let (id, said) = PrepareReply::parse(&reply).map_err(io::Error::other)?;
+                    let (id, said) =
+                        PrepareReply::parse(&reply, capabilities).map_err(io::Error::other)?;
                     return Ok(Ok((id, said, completion)));
                 }
                 Event::Done(completion) => return Ok(Err(completion)),

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use lamplighter_core::lifecycle::Tasks;
 use lamplighter_wire::mysql::command::Command;
-use lamplighter_wire::mysql::flags::Status;
+use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
 
 use crate::cancel::Registered;
@@ -214,8 +214,17 @@ impl<'a> Session<'a> {
     }
 
     fn bucket(&self) -> Bucket {
+        let agreed = self.identity.capabilities.intersection(BUCKET_CAPABILITIES);
+        // With it a result's end says what the session has become. Without it what a result begins with says whether more
+        // results follow, which an old client with several statements looks at.
+        let new_ends = Capabilities::CLIENT_DEPRECATE_EOF;
+        let capabilities = if agreed.contains(Capabilities::CLIENT_MULTI_STATEMENTS) {
+            agreed
+        } else {
+            agreed.union(new_ends)
+        };
         Bucket {
-            capabilities: self.identity.capabilities.intersection(BUCKET_CAPABILITIES),
+            capabilities,
             collation: self.identity.collation,
             schema: self.identity.schema.clone(),
             variables: self.variables.clone(),

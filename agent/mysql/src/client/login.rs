@@ -200,7 +200,7 @@ impl Greeter {
     ) -> Result<(), LoginError> {
         let peer = client.peer();
         let mut plugin = attempt.plugin.cloned();
-        let mut has_answered = !attempt.answer.is_empty();
+        let mut has_answered = expects_a_word(attempt.answer);
         let mut verdict = self.access.judge(
             attempt.user,
             peer,
@@ -220,7 +220,7 @@ impl Greeter {
             client.send(&mut out).await?;
             let (answer, answer_seq) = client.read_packet(LOGIN_PACKET_MAX).await?;
             *seq = answer_seq.wrapping_add(1);
-            has_answered = !answer.is_empty();
+            has_answered = expects_a_word(&answer);
             verdict = self
                 .access
                 .judge(attempt.user, peer, Some(&asked), &nonce, &answer);
@@ -309,4 +309,10 @@ fn nonce() -> Result<[u8; 20], LoginError> {
         b'$' => b'%',
         other => other,
     }))
+}
+
+/// Whether a client of caching_sha2_password that answered so waits for more than OK. One without a password sends nothing or a
+/// single zero byte, and to libmysqlclient any word but OK is malformed then.
+fn expects_a_word(answer: &[u8]) -> bool {
+    !answer.is_empty() && answer != [0]
 }

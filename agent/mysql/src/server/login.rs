@@ -61,8 +61,7 @@ const ALWAYS: Capabilities = Capabilities::CLIENT_LONG_PASSWORD
     .union(Capabilities::CLIENT_PLUGIN_AUTH)
     .union(Capabilities::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
     .union(Capabilities::CLIENT_CONNECT_ATTRS)
-    .union(Capabilities::CLIENT_SESSION_TRACK)
-    .union(Capabilities::CLIENT_DEPRECATE_EOF);
+    .union(Capabilities::CLIENT_SESSION_TRACK);
 
 /// The largest packet we announce to take, in bytes; packets are relayed, not held.
 const PACKET_SIZE_MAX: u32 = 1 << 30;

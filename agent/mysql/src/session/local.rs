@@ -29,7 +29,12 @@ impl Session<'_> {
         match asked {
             // set on the connection instead, where it keeps its type
             SessionValue::LastInsertId => None,
-            asked => self.known_value(asked),
+            SessionValue::ConnectionId => self
+                .known_value(asked)
+                .map(|id| format!("CAST({id} AS UNSIGNED)")),
+            asked => self
+                .known_value(asked)
+                .map(|value| format!("CAST({value} AS SIGNED)")),
         }
     }
 

@@ -31,12 +31,12 @@ pub struct PrepareReply {
 }
 
 impl PrepareReply {
-    /// Reads a whole reply, packets with their headers as they came from a server under `CLIENT_DEPRECATE_EOF`; returns the
+    /// Reads a whole reply, packets with their headers as they came from a server with these capabilities; returns the
     /// statement's id with it.
     ///
     /// # Errors
     /// Any [`ProtocolError`] of a reply that is none, or not whole.
-    pub fn parse(reply: &[u8]) -> Result<(u32, Self), ProtocolError> {
+    pub fn parse(reply: &[u8], server: Capabilities) -> Result<(u32, Self), ProtocolError> {
         let mut packets = Packets(reply);
         let mut head = Reader::new(packets.next()?);
         let first = head.u8()?;
@@ -50,10 +50,15 @@ impl PrepareReply {
         let (columns, params) = (head.u16()?, head.u16()?);
         head.u8()?;
         let warnings = head.u16()?;
-        let count = usize::from(columns) + usize::from(params);
-        let definitions = (0..count)
-            .map(|_| packets.next().map(Bytes::copy_from_slice))
-            .collect::<Result<_, _>>()?;
+        let mut definitions = Vec::with_capacity(usize::from(columns) + usize::from(params));
+        for count in [params, columns] {
+            for _ in 0..count {
+                definitions.push(Bytes::copy_from_slice(packets.next()?));
+            }
+            if count > 0 && !server.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+                packets.next()?;
+            }
+        }
         Ok((
             id,
             Self {

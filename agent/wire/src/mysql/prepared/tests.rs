@@ -43,8 +43,10 @@ fn bodies(mut packets: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_reply_is_read_as_it_was_written_under_another_id() {
-    let (id, read) = PrepareReply::parse(&encoded(&reply(), 77, NEW)).unwrap();
-    assert_eq!((id, read), (77, reply()));
+    for server in [NEW, OLD] {
+        let (id, read) = PrepareReply::parse(&encoded(&reply(), 77, server), server).unwrap();
+        assert_eq!((id, read), (77, reply()));
+    }
     let none = PrepareReply {
         columns: 0,
         params: 0,
@@ -52,7 +54,7 @@ fn a_reply_is_read_as_it_was_written_under_another_id() {
         definitions: Vec::new(),
     };
     assert_eq!(
-        PrepareReply::parse(&encoded(&none, 1, OLD)).unwrap(),
+        PrepareReply::parse(&encoded(&none, 1, OLD), OLD).unwrap(),
         (1, none)
     );
 }
@@ -71,7 +73,10 @@ fn an_old_client_gets_an_eof_after_each_group() {
 fn a_reply_cut_anywhere_is_an_error() {
     let whole = encoded(&reply(), 1, NEW);
     for length in 0..whole.len() {
-        assert!(PrepareReply::parse(&whole[..length]).is_err(), "{length}");
+        assert!(
+            PrepareReply::parse(&whole[..length], NEW).is_err(),
+            "{length}"
+        );
     }
 }
 

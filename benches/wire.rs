@@ -10,6 +10,7 @@ use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::request::RequestScanner;
 use lamplighter_wire::mysql::response::{EofPacket, OkPacket};
+use lamplighter_wire::sql::digest::{Digest, Mode};
 use lamplighter_wire::sql::{LexMode, classify};
 
 /// What PHP's mysqlnd negotiates, as far as replies differ by it.
@@ -53,6 +54,22 @@ fn classifier(criterion: &mut Criterion) {
             bencher.iter(|| classify(black_box(sql.as_bytes()), LexMode::default()));
         });
     }
+    group.finish();
+}
+
+/// The hash alone is what every statement costs; the text is made once for each digest.
+fn digest(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("digest");
+    for (name, sql) in statements() {
+        group.throughput(Throughput::Bytes(sql.len() as u64));
+        group.bench_function(format!("{name}, hash"), |bencher| {
+            bencher.iter(|| Digest::of(black_box(sql.as_bytes()), Mode::default()).hash());
+        });
+    }
+    let digest = Digest::of(WORDPRESS_MAIN.as_bytes(), Mode::default());
+    group.bench_function("WordPress main query, text", |bencher| {
+        bencher.iter(|| black_box(&digest).text());
+    });
     group.finish();
 }
 
@@ -125,5 +142,5 @@ fn request(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, classifier, exchange, request);
+criterion_group!(benches, classifier, digest, exchange, request);
 criterion_main!(benches);

@@ -12,6 +12,7 @@ mod cache;
 mod cli;
 mod config;
 mod crosstalk;
+mod digests;
 mod endpoint;
 mod files;
 mod fixtures;

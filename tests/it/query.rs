@@ -192,7 +192,7 @@ fn reads_go_to_replicas_and_all_else_to_the_primary() {
         one($reader, 'SELECT v FROM kv WHERE id = 2 /* in transaction */');
         $reader->commit();
         one($reader, 'SELECT v FROM kv WHERE id = 2 FOR UPDATE /* locking */');
-        one($reader, '/* lamp:primary */ SELECT v FROM kv WHERE id = 3 /* hinted */');"#;
+        one($reader, '/* lamplighter:primary */ SELECT v FROM kv WHERE id = 3 /* hinted */');"#;
     endpoint.code(code).run().expect_ok();
     let count = |node: usize, text: &str| {
         cluster

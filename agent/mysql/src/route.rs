@@ -63,7 +63,8 @@ pub(crate) enum Target {
     Replica(usize),
 }
 
-/// Chooses for a statement of a client that holds no connection. `fit` says of each replica whether it may answer reads, `turn`
+/// Chooses for a statement of a client that holds no connection. A statement with [`Hint::Replica`] may go to a replica although
+/// its client wrote before, or although it asks about the server itself. `fit` says of each replica whether it may answer reads, `turn`
 /// spreads reads over the fit ones. `None` for a command that is not a statement, or too large to be looked through.
 pub(crate) fn route(
     statement: Option<&Statement>,
@@ -72,13 +73,14 @@ pub(crate) fn route(
     fit: &[bool],
     turn: usize,
 ) -> Target {
-    let Some(statement) = statement.filter(|statement| statement.replica_safe()) else {
+    let reads = |statement: &&Statement| statement.replica_safe() || statement.replica_wanted();
+    let Some(statement) = statement.filter(reads) else {
         return Target::Primary(Why::NotARead);
     };
     if statement.hint == Some(Hint::Primary) {
         return Target::Primary(Why::Hint);
     }
-    if wrote_before && consistency == Consistency::Session {
+    if wrote_before && consistency == Consistency::Session && !statement.replica_wanted() {
         return Target::Primary(Why::WroteBefore);
     }
     let count = fit.iter().filter(|fit| **fit).count();

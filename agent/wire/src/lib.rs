@@ -4,7 +4,7 @@
 //!
 //! - [`mysql`]: the MySQL client/server protocol: packets, handshake, authentication, replies, and [`mysql::exchange`],
 //!   which follows one command's reply from its first byte to its last and proves when a connection is idle again.
-//! - [`sql`]: what a statement may do, read from its text in one pass.
+//! - [`sql`]: what a statement may do, read from its text in one pass; [`sql::digest`]: what it is without its values.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod mysql;

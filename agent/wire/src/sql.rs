@@ -11,6 +11,7 @@
 use crate::mysql::flags::flag_set;
 
 mod classifier;
+pub mod digest;
 mod head;
 mod lexer;
 mod objects;
@@ -176,12 +177,17 @@ flag_set! {
     }
 }
 
-/// A wish in a leading comment.
+/// Where the writer of a statement wants it to go: the word `lamplighter:primary` or `lamplighter:replica` in a comment.
+///
+/// Looked at are the comments in front of the first word and the first one behind it, if they are written `/* ... */`; not
+/// those to the end of a line (`--`, `#`), nor `/*!` and `/*+`, which are code. The word is in small letters and stands between
+/// spaces, commas, semicolons or the comment's ends; other words may stand beside it. The first such word counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hint {
-    /// `/* lamp:primary */`.
+    /// `/* lamplighter:primary */`: a read that must see everything written so far.
     Primary,
-    /// `/* lamp:replica */`.
+    /// `/* lamplighter:replica */`: a read that need not see what its own client wrote, and may ask a server about itself. It is
+    /// no promise: what is not known to be a plain read still goes to the primary.
     Replica,
 }
 
@@ -192,22 +198,21 @@ pub struct Statement {
     pub kind: Kind,
     /// All that was seen on the way.
     pub traits: Traits,
-    /// From a leading comment.
+    /// From a comment.
     pub hint: Option<Hint>,
 }
 
 impl Hint {
     fn from_comment(content: &[u8]) -> Option<Self> {
-        match content
-            .trim_ascii()
-            .strip_prefix(b"lamp:")?
-            .split(u8::is_ascii_whitespace)
-            .next()?
-        {
-            b"primary" => Some(Self::Primary),
-            b"replica" => Some(Self::Replica),
-            _ => None,
-        }
+        // most comments say something else
+        memchr::memmem::find(content, b"lamplighter:")?;
+        content
+            .split(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b';'))
+            .find_map(|word| match word {
+                b"lamplighter:primary" => Some(Self::Primary),
+                b"lamplighter:replica" => Some(Self::Replica),
+                _ => None,
+            })
     }
 }
 
@@ -223,6 +228,15 @@ impl Statement {
             Kind::Select | Kind::With | Kind::Table | Kind::Values | Kind::Show | Kind::Explain
         );
         plain && self.traits.without(HARMLESS).is_empty()
+    }
+
+    /// As [`Self::replica_safe`], and asked for by [`Hint::Replica`]: then it may be a question about a server, because the one
+    /// that answers is the one that is meant. For whoever routes: a hint takes nothing else away, neither an open transaction
+    /// nor state that must stay on its connection.
+    #[must_use]
+    pub fn replica_wanted(&self) -> bool {
+        let traits = self.traits.without(Traits::SERVER_SPECIFIC);
+        self.hint == Some(Hint::Replica) && Self { traits, ..*self }.replica_safe()
     }
 
     /// As [`Self::replica_safe`], but SQL_CALC_FOUND_ROWS is let through: the statement may run on a replica if the next

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use super::super::programs;
 use super::Cluster;
@@ -50,6 +50,14 @@ impl Cluster {
     /// As [`Self::sql`], but returns the server's refusal.
     pub(crate) fn try_sql(&self, node: usize, text: &str) -> Result<Rows, String> {
         query(&self.socket(node), text)
+    }
+
+    /// As [`Self::sql`], but goes on behind every statement that the server refuses.
+    pub(crate) fn sql_forced(&self, node: usize, text: &str) -> Rows {
+        let options = ["--batch", "--skip-column-names", "--force"];
+        // its exit code says that something was refused
+        let output = output(&self.socket(node), &options, text).expect("the client runs");
+        rows(&String::from_utf8_lossy(&output.stdout))
     }
 
     /// Who is connected to `node`: clients only, without replication, the server's own threads and the asking connection.
@@ -107,8 +115,12 @@ impl Cluster {
 /// Runs SQL as root on the server behind `socket`.
 pub(super) fn query(socket: &Path, text: &str) -> Result<Rows, String> {
     let output = run(socket, &["--batch", "--skip-column-names"], text)?;
+    Ok(rows(&output))
+}
+
+fn rows(output: &str) -> Rows {
     let row = |line: &str| line.split('\t').map(unescape).collect();
-    Ok(output.lines().map(row).collect())
+    output.lines().map(row).collect()
 }
 
 /// One column of SHOW REPLICA STATUS, without line breaks.
@@ -127,6 +139,15 @@ pub(super) fn replica_status(socket: &Path, column: &str) -> Option<String> {
 }
 
 fn run(socket: &Path, options: &[&str], text: &str) -> Result<String, String> {
+    let output = output(socket, options, text)?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+fn output(socket: &Path, options: &[&str], text: &str) -> Result<Output, String> {
     let mut child = Command::new(programs::find_cached("mysql9/bin/mysql", "mysql"))
         .arg("--no-defaults")
         .args(options)
@@ -138,17 +159,14 @@ fn run(socket: &Path, options: &[&str], text: &str) -> Result<String, String> {
         .spawn()
         .map_err(|error| error.to_string())?;
     let mut input = child.stdin.take().expect("a pipe");
-    // a client that gave up early says why on its standard error
-    drop(input.write_all(text.as_bytes()));
-    drop(input);
-    let output = child
-        .wait_with_output()
-        .map_err(|error| error.to_string())?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-    }
+    std::thread::scope(|scope| {
+        // beside reading: neither pipe holds much
+        scope.spawn(move || {
+            // a client that gave up early says why on its standard error
+            drop(input.write_all(text.as_bytes()));
+        });
+        child.wait_with_output().map_err(|error| error.to_string())
+    })
 }
 
 /// Undoes what the client's batch mode does to tabs, line breaks and backslashes.

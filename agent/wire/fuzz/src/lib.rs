@@ -10,6 +10,7 @@ use lamplighter_wire::mysql::handshake::{
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN, Header, Reader};
 use lamplighter_wire::mysql::request::{RequestScanner, payload_prefix};
 use lamplighter_wire::mysql::response::{EofPacket, ErrPacket, OkPacket, SessionTrack};
+use lamplighter_wire::sql::digest::{Digest, Mode};
 use lamplighter_wire::sql::{self, LexMode};
 
 const SHAPES: [ReplyShape; 8] = [
@@ -228,4 +229,24 @@ pub fn sql(data: &[u8]) {
         }
     }
     let _ = sql::exact_spelling(data);
+    digest(data);
+}
+
+/// A digest is bounded, whatever it is made of.
+fn digest(data: &[u8]) {
+    for bits in 0..8 {
+        let mode = Mode {
+            lex: LexMode {
+                ansi_quotes: bits & 1 != 0,
+                no_backslash_escapes: bits & 2 != 0,
+            },
+            ignore_space: bits & 4 != 0,
+            high_not_precedence: bits & 4 != 0,
+            ..Mode::default()
+        };
+        let digest = Digest::of(data, mode);
+        let _ = digest.hash();
+        // the longest word of two bytes is one of 44 letters
+        assert!(digest.text().len() < 512 * 48, "a digest of no bound");
+    }
 }

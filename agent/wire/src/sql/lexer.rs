@@ -119,9 +119,11 @@ pub(super) struct Lexer<'a> {
     quote_end: usize,
     /// What comments and missing ends showed.
     pub(super) traits: Traits,
-    /// From a comment before the first token.
+    /// From a comment; see [`Hint`].
     pub(super) hint: Option<Hint>,
     started: bool,
+    /// A comment behind the first token came.
+    commented: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -136,6 +138,7 @@ impl<'a> Lexer<'a> {
             traits: Traits::empty(),
             hint: None,
             started: false,
+            commented: false,
         }
     }
 
@@ -377,8 +380,9 @@ impl<'a> Lexer<'a> {
             if contains_ignoring_case(hints, b"SET_VAR") {
                 self.traits |= Traits::OPTIMIZER_HINT_SET_VAR;
             }
-        } else if !self.started && self.hint.is_none() {
+        } else if self.hint.is_none() && !self.commented {
             self.hint = Hint::from_comment(content);
+            self.commented = self.started;
         }
     }
 

@@ -417,26 +417,73 @@ fn the_sql_mode_changes_what_is_code() {
 }
 
 #[test]
-fn hints_stand_in_a_leading_comment() {
+fn hints_stand_in_comments_before_the_first_word_or_in_the_first_behind_it() {
+    const PRIMARY: Option<Hint> = Some(Hint::Primary);
+    const REPLICA: Option<Hint> = Some(Hint::Replica);
     let cases = [
-        ("/* lamp:primary */ SELECT 1", Some(Hint::Primary)),
-        ("/*lamp:replica*/SELECT 1", Some(Hint::Replica)),
+        ("/* lamplighter:primary */ SELECT 1", PRIMARY),
+        ("/*lamplighter:replica*/SELECT 1", REPLICA),
         (
-            "/* other */ /* lamp:replica page=home */ SELECT 1",
-            Some(Hint::Replica),
+            "/* other */ /* lamplighter:replica page=home */ SELECT 1",
+            REPLICA,
+        ),
+        ("/* page=home, lamplighter:replica; */ SELECT 1", REPLICA),
+        (
+            "/* lamplighter:primary */ /* lamplighter:replica */ SELECT 1",
+            PRIMARY,
         ),
         (
-            "/* lamp:primary */ /* lamp:replica */ SELECT 1",
-            Some(Hint::Primary),
+            "/* lamplighter:primary lamplighter:replica */ SELECT 1",
+            PRIMARY,
         ),
-        ("/* lamp:elsewhere */ SELECT 1", None),
-        ("SELECT /* lamp:primary */ 1", None),
-        ("SELECT '/* lamp:primary */'", None),
+        (
+            "-- lamplighter:replica\n/* lamplighter:primary */ SELECT 1",
+            PRIMARY,
+        ),
+        ("SELECT /* lamplighter:primary */ 1", PRIMARY),
+        ("SELECT 1 /*\nlamplighter:replica\n*/", REPLICA),
+        ("/* a */ SELECT 1 /* lamplighter:replica */", REPLICA),
+        ("SELECT /* a */ 1 /* lamplighter:replica */", None),
+        ("SELECT 1 -- lamplighter:primary", None),
+        ("SELECT 1 # lamplighter:primary", None),
+        ("/* lamplighter:elsewhere */ SELECT 1", None),
+        (
+            "/* xlamplighter:primary lamplighter:primaryx lamplighter: primary */ SELECT 1",
+            None,
+        ),
+        ("/* LAMPLIGHTER:PRIMARY */ SELECT 1", None),
+        ("SELECT '/* lamplighter:primary */'", None),
+        ("SELECT `/* lamplighter:primary */` FROM t", None),
+        ("/*+ lamplighter:primary */ SELECT 1", None),
     ];
     for (sql, hint) in cases {
         let found = classify(sql.as_bytes(), PLAIN);
         assert_eq!(found.hint, hint, "{sql}");
         assert!(found.replica_safe(), "{sql}");
+        assert_eq!(found.replica_wanted(), hint == REPLICA, "{sql}");
+    }
+}
+
+#[test]
+fn a_hint_asks_one_server_about_itself_and_no_more() {
+    for (sql, wanted) in [
+        ("SHOW GLOBAL STATUS", true),
+        ("SELECT WAIT_FOR_EXECUTED_GTID_SET('', 1)", true),
+        ("SELECT * FROM information_schema.processlist", true),
+        ("SELECT my_function(1)", false),
+        ("SELECT 1 FOR UPDATE", false),
+        ("SELECT @x", false),
+        ("SELECT GET_LOCK('a', 1)", false),
+        ("SELECT 1; DELETE FROM t", false),
+        ("UPDATE t SET a = 1", false),
+    ] {
+        let hinted = format!("/* lamplighter:replica */ {sql}");
+        assert_eq!(
+            classify(hinted.as_bytes(), PLAIN).replica_wanted(),
+            wanted,
+            "{sql}"
+        );
+        assert!(!classify(sql.as_bytes(), PLAIN).replica_wanted(), "{sql}");
     }
 }
 

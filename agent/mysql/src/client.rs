@@ -11,7 +11,7 @@ use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::request::RequestScanner;
-use lamplighter_wire::mysql::response::{EofPacket, ErrPacket, OkPacket};
+use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) use login::{Greeter, LoginError};
@@ -214,18 +214,6 @@ impl Client {
             ..OkPacket::default()
         }
         .encode(capabilities, &mut out, &mut seq);
-        self.send(&mut out).await
-    }
-
-    /// Answers EOF, as COM_SET_OPTION wants it.
-    pub(crate) async fn send_eof(&mut self, status: Status, seq: u8) -> io::Result<()> {
-        let mut out = BytesMut::with_capacity(16);
-        let mut seq = seq;
-        EofPacket {
-            warnings: 0,
-            status,
-        }
-        .encode(&mut out, &mut seq);
         self.send(&mut out).await
     }
 

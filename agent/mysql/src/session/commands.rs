@@ -5,7 +5,7 @@ use lamplighter_wire::mysql::command::{Command, CommandKind};
 use lamplighter_wire::mysql::flags::Capabilities;
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
 use lamplighter_wire::mysql::prepared::statement_id;
-use lamplighter_wire::mysql::response::ErrPacket;
+use lamplighter_wire::mysql::response::{EofPacket, ErrPacket};
 
 use super::relay::Lost;
 use super::{Flow, Session, relay};
@@ -120,16 +120,16 @@ impl Session<'_> {
         }
         self.shared.metrics.local.inc();
         let seq = request.reply_seq;
-        let sent = if capabilities.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
-            self.client.send_ok(capabilities, self.status(), seq).await
-        } else {
-            self.client.send_eof(self.status(), seq).await
-        };
-        if sent.is_ok() {
-            Flow::Continue
-        } else {
-            Flow::End
+        if capabilities.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
+            return self.pong(seq).await;
         }
+        let (mut out, mut seq) = (BytesMut::with_capacity(16), seq);
+        EofPacket {
+            warnings: self.last.warnings,
+            status: self.status(),
+        }
+        .encode(&mut out, &mut seq);
+        self.answer_sent(out).await
     }
 
     pub(super) async fn reset_connection(&mut self, seq: u8) -> Flow {

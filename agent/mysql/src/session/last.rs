@@ -136,8 +136,10 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
         Ran::Oversized | Ran::Command(_) => return Found::Unclear,
     };
     if completion.results != 1 {
-        // the last of them that is a query has set it on the connection, which is kept
-        return Found::Set;
+        // A procedure's rows are those of a query. Of several statements only the last is seen.
+        let ends_in_rows = completion.outcome == Outcome::ResultSet;
+        let is_query = statement.kind == Kind::Call || ends_in_rows;
+        return if is_query { Found::Set } else { Found::Unclear };
     }
     if matches!(statement.kind, Kind::Call | Kind::Execute) {
         return found_by_program(&completion.outcome);
@@ -161,7 +163,10 @@ fn found_by_rows(statement: &Statement, text: &[u8], rows: u64) -> Found {
         Kind::Select | Kind::With | Kind::Table | Kind::Values => Found::Rows(rows),
         // SHOW COUNT(*) WARNINGS is a query, SHOW WARNINGS is none
         Kind::ShowDiagnostics if contains(text, b"(") => Found::Rows(rows),
-        Kind::ShowDiagnostics | Kind::Ddl | Kind::Handler | Kind::Xa => Found::Unchanged,
+        // CHECK TABLE, CHECKSUM TABLE and HELP are others
+        Kind::ShowDiagnostics | Kind::Ddl | Kind::Handler | Kind::Xa | Kind::Other => {
+            Found::Unchanged
+        }
         Kind::Show => match subject(text) {
             Some(word) if is_one_of(word, &SHOWN_BY_QUERY) => Found::Rows(rows),
             Some(word) if is_one_of(word, &SHOWN_OTHERWISE) => Found::Unchanged,

@@ -260,6 +260,11 @@ impl Session<'_> {
         }
         let template = &*Arc::clone(&execution.wanted.template);
         let statement = &template.statement;
+        if !statement.traits.contains(Traits::MULTI_STATEMENT)
+            && let Some(refusal) = self.cannot_know(statement)
+        {
+            return self.answer_error(&refusal, request.reply_seq).await;
+        }
         self.wrote |= writes(statement);
         let (replica, why) = if execution.wanted.owner.is_some() {
             // what keeps its connection must keep one that can do everything

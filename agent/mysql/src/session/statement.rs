@@ -160,7 +160,7 @@ impl Session<'_> {
     }
 
     /// A question about the last statement that only its connection could answer, and that is gone.
-    fn cannot_know(&self, statement: &Statement) -> Option<ErrPacket> {
+    pub(super) fn cannot_know(&self, statement: &Statement) -> Option<ErrPacket> {
         let found_rows = statement.traits.contains(Traits::FOUND_ROWS)
             && self.last.found_rows == FoundRows::Lost;
         let diagnostics = self.last.diagnostics_lost

@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod crosstalk;
 mod digests;
+mod drivers;
 mod endpoint;
 mod files;
 mod fixtures;

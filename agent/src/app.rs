@@ -4,6 +4,7 @@
 //! Work leaves first (`mysql`, then `sync`, then `redis`); what watches it (`health`, `platform`, `process`) serves until all work has ended.
 
 mod herald;
+pub(crate) mod instance;
 mod limits;
 mod process;
 mod reload;
@@ -16,10 +17,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lamplighter_core::ask::Asker;
 use lamplighter_core::config::OnlineCheck;
 use lamplighter_core::fault::{Fault, chain};
 use lamplighter_core::fleet::{FleetDesk, FleetView};
 use lamplighter_core::health::HealthBoard;
+use lamplighter_core::identity::Resource;
 use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Handover, Sockets};
@@ -141,8 +144,8 @@ impl App {
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
 
         let state = StateDir::new(&config.state.dir);
-        let azure = Azure::settle(config.platform.clone(), state, &registry).await?;
-        let work = Work::build(loaded, &registry, &mut sockets)?;
+        let mut azure = Azure::settle(config.platform.clone(), state, &registry).await?;
+        let work = Work::build(loaded, &registry, &mut sockets, &mut azure)?;
         let (work, fleet) = work.join_fleet(&board, &azure);
         let links = lamplighter_platform::Links {
             board: board.clone(),
@@ -166,6 +169,7 @@ impl App {
                     fleet,
                     build,
                     registry,
+                    askers: work.askers.clone(),
                 };
                 Some(Health::start(config.clone(), &mut sockets, links)?)
             }
@@ -247,6 +251,8 @@ struct Work {
     mysql: Option<Proxy>,
     redis: Option<Redis>,
     sync: Option<Syncer>,
+    /// Whom questions of the admin interface go to.
+    askers: BTreeMap<&'static str, Asker>,
 }
 
 impl Work {
@@ -254,6 +260,7 @@ impl Work {
         loaded: &Loaded,
         registry: &Registry,
         sockets: &mut Sockets,
+        azure: &mut Azure,
     ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let secrets = loaded.secret_dirs();
@@ -276,19 +283,35 @@ impl Work {
             }
             None => None,
         };
+        let mut askers = BTreeMap::new();
         let sync = if config.sync.is_empty() {
             None
         } else {
             let metrics = lamplighter_sync::Metrics::register(registry)?;
             let state = config.state.dir.join("sync");
-            Some(Syncer::new(
+            let (asker, questions) = Asker::new();
+            askers.insert("sync", asker);
+            let instance = instance::name();
+            let mut entries = config.sync.iter();
+            let tokens = entries
+                .any(|entry| entry.auth.is_some())
+                .then(|| azure.tokens(Resource::Storage));
+            let syncer = Syncer::new(
                 config.sync.clone(),
                 &secrets,
+                tokens.as_ref(),
+                &instance,
                 &state,
                 &metrics,
-            )?)
+            )?;
+            Some(syncer.answering(questions))
         };
-        Ok(Self { mysql, redis, sync })
+        Ok(Self {
+            mysql,
+            redis,
+            sync,
+            askers,
+        })
     }
 
     /// Without Redis there is nobody to ask.
@@ -369,7 +392,7 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
         rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets).await);
     }
     if !config.sync.is_empty() {
-        rows.extend(lamplighter_sync::probe(&config.sync, &secrets).await);
+        rows.extend(lamplighter_sync::probe(&config.sync, &secrets, None).await);
     }
     rows
 }

@@ -3,8 +3,10 @@
 mod admin;
 mod check;
 mod generate;
+mod publish;
 mod run;
 mod status;
+mod sync;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -20,6 +22,8 @@ use crate::config::{self, ConfigProblem};
 
 /// The agent or a request failed.
 const FAILED: u8 = 1;
+/// Somebody else was faster.
+const RACED: u8 = 3;
 /// The command line or the configuration is wrong (sysexits.h, `EX_USAGE`): starting again will not help.
 const USAGE: u8 = 64;
 /// Waited for its configuration, which is there now: to be started again (sysexits.h, `EX_TEMPFAIL`).
@@ -38,6 +42,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0   done; for `run`: left because it was asked to
   1   failed: a port is taken, a server cannot be reached, the running agent said no
+  3   `publish`: somebody else published meanwhile; nothing was changed
   64  the command line or the configuration is wrong; starting again will not help
   75  `run` under systemd waited for its configuration, which is there now: systemd starts it again
 
@@ -84,6 +89,13 @@ enum Command {
     ///
     /// A file with a problem changes nothing: the problems are printed and the exit code is not 0.
     Reload(AdminArgs),
+    /// Files: how the [[sync]] entries are, what a pass would do, passes, rollback.
+    Sync(sync::SyncArgs),
+    /// Publish a directory as a release that [[sync]] entries take: contents, a bundle, a manifest.
+    ///
+    /// Instances go on serving the release before until the manifest is written, which is done last and only if nobody
+    /// else published meanwhile.
+    Publish(publish::PublishArgs),
     /// Print what packages hold about this program: manual pages or completions for a shell.
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -179,6 +191,8 @@ pub fn main() -> ExitCode {
         Command::Undrain(args) => status::undrain(&args),
         Command::Reload(args) => status::reload(&args),
         Command::Generate(args) => generate::generate(&args),
+        Command::Sync(args) => sync::sync(&args),
+        Command::Publish(args) => publish::publish(&args),
     }
 }
 

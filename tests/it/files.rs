@@ -2,6 +2,7 @@
 
 mod faults;
 mod pulls;
+mod releases;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crate::support::agent::{Agent, http_get};
 use crate::support::azurite::Server;
+use crate::support::process::Signal;
 use crate::support::{poll, ports};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lamplighter");

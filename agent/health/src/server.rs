@@ -1,8 +1,11 @@
 //! The subsystem: binds its listeners, then lives on a thread and a runtime of its own, so that nothing the rest of the agent
 //! does can keep a probe waiting.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lamplighter_core::ask::Asker;
 use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::fleet::FleetView;
 use lamplighter_core::health::{HealthBoard, HealthWriter, Reach};
@@ -63,6 +66,8 @@ pub struct Links {
     pub fleet: FleetView,
     /// All series, to be served.
     pub registry: Registry,
+    /// Whom questions of the admin interface go to, by the name of the part.
+    pub askers: BTreeMap<&'static str, Asker>,
 }
 
 /// Why the subsystem cannot start.
@@ -310,6 +315,7 @@ impl Routers {
             control: links.control,
             departures: departures.clone(),
             reload: links.reload,
+            askers: Arc::new(links.askers),
         };
         Self {
             desk,

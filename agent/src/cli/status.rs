@@ -103,7 +103,7 @@ pub(super) fn drain(args: &DrainArgs) -> ExitCode {
 }
 
 /// The admin socket: the one given, else the one the configuration names.
-fn socket(args: &AdminArgs) -> Result<PathBuf, ExitCode> {
+pub(super) fn socket(args: &AdminArgs) -> Result<PathBuf, ExitCode> {
     if let Some(socket) = &args.admin_socket {
         return Ok(socket.clone());
     }
@@ -156,12 +156,12 @@ fn message(answer: &Answer) -> String {
         .map_or_else(|_| answer.body.clone(), |outcome| outcome.message)
 }
 
-fn refused(answer: &Answer) -> ExitCode {
+pub(super) fn refused(answer: &Answer) -> ExitCode {
     complain(message(answer));
     ExitCode::from(FAILED)
 }
 
-fn unanswered(error: &AdminError) -> ExitCode {
+pub(super) fn unanswered(error: &AdminError) -> ExitCode {
     complain(format_args!("error: {}", chain(error)));
     ExitCode::from(FAILED)
 }
@@ -240,7 +240,7 @@ fn render(status: &Status) -> String {
 }
 
 /// `90061` seconds as `1d 1h 1m 1s`.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     lamplighter_core::units::Millis::from_secs(seconds).to_string()
 }
 

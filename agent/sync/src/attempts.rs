@@ -1,14 +1,48 @@
 //! One request, tried as often as its patience allows: with a time limit, pauses, and an end when the process leaves.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::JobMetrics;
-use crate::pace::{Governor, Retries};
+use crate::pace::{Bandwidth, Governor, Retries};
 use crate::store::StoreError;
+
+/// How far the pass under way has come, for people who watch.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Progress {
+    /// A pass begins.
+    pub(crate) fn begin(&self) {
+        self.files.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// One more file was put in place, sent, set right or deleted.
+    pub(crate) fn file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more bytes were moved.
+    pub(crate) fn bytes(&self, count: u64) {
+        self.bytes.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Files and bytes so far.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (
+            self.files.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
+    }
+}
 
 /// What the requests of one entry have in common. Clones share it.
 #[derive(Debug, Clone)]
@@ -16,7 +50,11 @@ pub(crate) struct Attempts {
     /// Longest silence.
     pub(crate) stall: Duration,
     pub(crate) governor: Arc<Governor>,
+    pub(crate) bandwidth: Arc<Bandwidth>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: JobMetrics,
+    /// Only the version asked for is wanted; another one belongs to another release.
+    pub(crate) frozen: bool,
     /// The process leaves: no more pauses.
     pub(crate) quit: CancellationToken,
     /// The pass has failed: no more waiting for the network. What is being written is still written or removed.

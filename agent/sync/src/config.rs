@@ -1,7 +1,9 @@
 //! One `[[sync]]` entry: its keys, their defaults and the rules that several keys break together. Pure; no IO.
 
+mod defaults;
 mod values;
 
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 use lamplighter_core::config::{Problem, SecretFile};
@@ -18,7 +20,8 @@ pub use values::{ContainerUrl, Filter, OctalMode};
 pub struct Config {
     /// The entry's name: metric label, health line (`sync:<name>`) and state file. Lower-case letters, digits, `-`, `_`; at most 64.
     pub name: String,
-    /// `"pull"` (default): from the container to the directory. `"push"` is not available yet.
+    /// `"pull"` (default): from the container to the directory. `"push"`: from the directory to the container. `"both"`: each
+    /// way, for a directory that several instances write to.
     #[serde(default)]
     pub direction: Direction,
     /// The container's URL, `https://<account>.blob.core.windows.net/<container>`, without a SAS in it. Plain http only to loopback.
@@ -28,15 +31,43 @@ pub struct Config {
     pub prefix: String,
     /// The directory, absolute. Made if missing.
     pub path: PathBuf,
-    /// `"tree"` (default): file by file in place. `"release"` is not available yet.
+    /// `"tree"` (default): file by file in place. `"release"`: below `path`, `releases/<id>` is built beside the live one, and
+    /// the link `current` is switched to it once it is whole. Only with `direction = "pull"`.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether the container's manifest (written by `lamplighter publish`) is followed instead of its list. Default `"auto"`:
+    /// if there is one.
+    #[serde(default)]
+    pub manifest: Manifest,
+    /// How long between two looks at every local file while a manifest says that nothing changed. Default 5 min.
+    #[serde(default = "defaults::check_interval")]
+    pub check_interval: Millis,
+    /// How long a release that was live stays on disk in any case: PHP's workers may go on with it until their caches of
+    /// paths (`realpath_cache_ttl`) have expired. Default 5 min.
+    #[serde(default = "defaults::release_grace")]
+    pub release_grace: Millis,
+    /// How many releases stay on disk, 2 to 100. Default 3: the live one, and two to go back to.
+    #[serde(default = "defaults::keep_releases")]
+    pub keep_releases: u8,
+    /// A command, as a list of its words, that is run without a shell after each switch to another release, or after each pass
+    /// in tree mode that changed a file. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_change: Vec<String>,
+    /// The least time between two runs of `after_change`; a change meanwhile is followed by one run when it is over. Default 10 s.
+    #[serde(default = "defaults::after_change_interval")]
+    pub after_change_interval: Millis,
+    /// How long `after_change` may take before it is ended. Default 60 s.
+    #[serde(default = "defaults::after_change_timeout")]
+    pub after_change_timeout: Millis,
     /// How long between two passes. Default 30 s: a list of up to 2,000 blobs is one request.
     #[serde(default = "defaults::interval")]
     pub interval: Millis,
     /// How far each pause is stretched or shortened at random, so that instances don't ask in step. Default 20%.
     #[serde(default = "defaults::jitter")]
     pub jitter: Percent,
+    /// `"managed-identity"`: the identity of the instance, no secret anywhere. Excludes the two files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// File with a shared access signature (`sv=...&sig=...`), read again when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sas_file: Option<SecretFile>,
@@ -73,6 +104,21 @@ pub struct Config {
     /// or fewer. Default 50%.
     #[serde(default = "defaults::max_delete_percent")]
     pub max_delete_percent: Percent,
+    /// How long what is deleted is kept in `.lamplighter-trash` below `path`. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trash: Option<Millis>,
+    /// What happens when a file was changed here and in the container. Default `"keep-both"`. Only with `"push"` and `"both"`.
+    #[serde(default)]
+    pub conflict: Conflict,
+    /// Whether a file deleted here is deleted in the container. Default false. Only with `"push"` and `"both"`.
+    #[serde(default)]
+    pub push_deletes: bool,
+    /// How long a file must have been left alone before it is pushed. Default 500 ms.
+    #[serde(default = "defaults::debounce")]
+    pub debounce: Millis,
+    /// Loopback address on which `GET /files/<name>/<path>` gives a blob at once. Default: none. Entries may share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_through: Option<SocketAddr>,
     /// Whether the instance waits for the first complete pass before it takes traffic. Default false.
     #[serde(default)]
     pub required: bool,
@@ -85,6 +131,9 @@ pub struct Config {
     /// Most bytes between network and disk. Default 16 MiB.
     #[serde(default = "defaults::bytes_in_flight")]
     pub bytes_in_flight: Bytes,
+    /// Most bytes per second from and to the storage, of this entry. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bytes>,
     /// Free space to leave on the file system of `path`. Default 64 MiB.
     #[serde(default = "defaults::min_free")]
     pub min_free: Bytes,
@@ -102,46 +151,12 @@ pub struct Config {
     pub stall_timeout: Millis,
 }
 
-mod defaults {
-    //! The defaults of keys whose type has none of its own.
-    use super::{Bytes, Millis, OctalMode, Percent};
-
-    pub(super) const fn interval() -> Millis {
-        Millis::from_secs(30)
-    }
-    pub(super) const fn jitter() -> Percent {
-        Percent::new(20.0)
-    }
-    pub(super) const fn file_mode() -> OctalMode {
-        OctalMode(0o644)
-    }
-    pub(super) const fn dir_mode() -> OctalMode {
-        OctalMode(0o755)
-    }
-    pub(super) const fn max_delete() -> u64 {
-        1000
-    }
-    pub(super) const fn max_delete_percent() -> Percent {
-        Percent::new(50.0)
-    }
-    pub(super) const fn required_deadline() -> Millis {
-        Millis::from_secs(600)
-    }
-    pub(super) const fn concurrency() -> u16 {
-        32
-    }
-    pub(super) const fn bytes_in_flight() -> Bytes {
-        Bytes::from_mib(16)
-    }
-    pub(super) const fn min_free() -> Bytes {
-        Bytes::from_mib(64)
-    }
-    pub(super) const fn connect_timeout() -> Millis {
-        Millis::from_secs(5)
-    }
-    pub(super) const fn stall_timeout() -> Millis {
-        Millis::from_secs(20)
-    }
+/// Who the agent is for the storage, if not the bearer of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// The identity that Azure gave the instance.
+    ManagedIdentity,
 }
 
 /// Which way files go.
@@ -153,6 +168,34 @@ pub enum Direction {
     Pull,
     /// Directory to container.
     Push,
+    /// Each way.
+    Both,
+}
+
+/// Whether a manifest is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manifest {
+    /// If there is one, or was one.
+    #[default]
+    Auto,
+    /// It must be there.
+    Require,
+    /// The list decides.
+    Ignore,
+}
+
+/// What happens when a file was changed on both sides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conflict {
+    /// The container's version keeps the name, the local one gets another.
+    #[default]
+    KeepBoth,
+    /// The local version is dropped.
+    RemoteWins,
+    /// The container's version is overwritten.
+    LocalWins,
 }
 
 /// How the directory is brought up to date.
@@ -207,6 +250,9 @@ const NAME_MAX: usize = 64;
 const CONCURRENCY_MAX: u16 = 256;
 /// The least `bytes_in_flight`: one file's buffer.
 const BYTES_IN_FLIGHT_MIN: Bytes = Bytes::from_mib(1);
+/// The fewest and the most releases that stay on disk.
+const RELEASES_MIN: u8 = 2;
+const RELEASES_MAX: u8 = 100;
 /// The shortest pause between two passes.
 const INTERVAL_MIN: Millis = Millis::from_secs(1);
 
@@ -215,16 +261,25 @@ impl Config {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        self.not_available_yet(&mut problems);
+        self.combinations(&mut problems);
         self.places(&mut problems);
         self.quantities(&mut problems);
         let mut problem = |key: &str, message: String| problems.push(Problem::new(key, message));
-        match (&self.sas_file, &self.connection_string_file) {
-            (None, None) => problem(
+        let plain = self.container.as_url().scheme() == "http";
+        match (self.auth, &self.sas_file, &self.connection_string_file) {
+            (None, None, None) => problem(
                 "sas_file",
-                "no credential: name a file in sas_file or in connection_string_file".to_owned(),
+                "no credential: name a file in sas_file or in connection_string_file, or write auth = \"managed-identity\"".to_owned(),
             ),
-            (Some(_), Some(_)) => problem(
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => problem(
+                "auth",
+                "auth, sas_file and connection_string_file exclude each other".to_owned(),
+            ),
+            (Some(_), ..) if plain => problem(
+                "auth",
+                "a token is not sent over plain http; write https".to_owned(),
+            ),
+            (None, Some(_), Some(_)) => problem(
                 "sas_file",
                 "sas_file and connection_string_file exclude each other".to_owned(),
             ),
@@ -250,18 +305,56 @@ impl Config {
         problems
     }
 
-    fn not_available_yet(&self, problems: &mut Vec<Problem>) {
-        if self.direction == Direction::Push {
-            problems.push(Problem::new(
-                "direction",
-                "\"push\" is not available yet; this version only pulls",
-            ));
-        }
-        if self.mode == Mode::Release {
-            problems.push(Problem::new(
+    fn combinations(&self, problems: &mut Vec<Problem>) {
+        let mut problem = |key: &str, message: String| problems.push(Problem::new(key, message));
+        if self.direction != Direction::Pull && self.mode == Mode::Release {
+            problem(
                 "mode",
-                "\"release\" is not available yet; write \"tree\"",
-            ));
+                "\"release\" only pulls; write direction = \"pull\"".to_owned(),
+            );
+        }
+        if self.direction != Direction::Pull && self.manifest == Manifest::Require {
+            problem(
+                "manifest",
+                "a manifest describes what `lamplighter publish` wrote; it is only pulled"
+                    .to_owned(),
+            );
+        }
+        if self.direction == Direction::Pull
+            && (self.push_deletes || self.conflict != Conflict::default())
+        {
+            problem(
+                "direction",
+                "push_deletes and conflict need direction = \"push\" or \"both\"".to_owned(),
+            );
+        }
+        if !(RELEASES_MIN..=RELEASES_MAX).contains(&self.keep_releases) {
+            problem(
+                "keep_releases",
+                format!(
+                    "{} is not between {RELEASES_MIN} and {RELEASES_MAX}",
+                    self.keep_releases
+                ),
+            );
+        }
+        if self
+            .read_through
+            .is_some_and(|address| !address.ip().is_loopback())
+        {
+            problem(
+                "read_through",
+                "must be a loopback address, for example \"127.0.0.1:8472\": whoever reaches it reads the container".to_owned(),
+            );
+        }
+        if self
+            .after_change
+            .first()
+            .is_some_and(|program| !program.starts_with('/'))
+        {
+            problem(
+                "after_change",
+                "the command's first word must be an absolute path".to_owned(),
+            );
         }
     }
 
@@ -337,6 +430,9 @@ impl Config {
         for (key, time) in [
             ("connect_timeout", self.connect_timeout),
             ("stall_timeout", self.stall_timeout),
+            ("after_change_timeout", self.after_change_timeout),
+            ("debounce", self.debounce),
+            ("check_interval", self.check_interval),
         ] {
             if time.as_u64() == 0 {
                 problem(key, "must be longer than nothing".to_owned());

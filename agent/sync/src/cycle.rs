@@ -6,6 +6,7 @@ mod report;
 mod slots;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,7 +23,7 @@ use crate::plan::Decision;
 use crate::store::{BlobStore, StoreError};
 use crate::survey::{Survey, SurveyError};
 use crate::tree::{Root, TreeError};
-use ending::publish;
+pub(crate) use ending::publish;
 pub(crate) use error::CycleError;
 pub(crate) use report::{Outcome, Report};
 use slots::{Slot, SlotId, Slots};
@@ -32,6 +33,19 @@ use work::{Failure, Worked, clear, get, set_attributes, verify};
 const DIRECTORIES_MAX: usize = 10_000;
 /// The most names of one kind of trouble that are logged in one pass.
 const LOGGED_MAX: u64 = 10;
+
+/// Where a pass takes its names from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// The container's list, page by page.
+    List,
+    /// The same, listed whole and sorted here first.
+    SortedList,
+    /// The manifest in this file.
+    Manifest(PathBuf),
+    /// The index: what was written is looked at, and made again as it was.
+    Index,
+}
 
 /// What all passes of one entry have in common.
 #[derive(Debug)]
@@ -44,10 +58,10 @@ pub(crate) struct Engine<S> {
 }
 
 impl<S: BlobStore> Engine<S> {
-    /// One pass. `sort`: list everything first and sort it here.
-    pub(crate) async fn cycle(&self, sort: bool) -> Report {
+    /// One pass over what `names` says.
+    pub(crate) async fn cycle(&self, names: &Names) -> Report {
         let mut pass = Pass::new(self);
-        let outcome = match pass.run(sort).await {
+        let outcome = match pass.run(names).await {
             Ok(true) => Outcome::Done,
             Ok(false) => Outcome::Drained,
             Err(error) => Outcome::Failed(error),
@@ -58,7 +72,7 @@ impl<S: BlobStore> Engine<S> {
         }
     }
 
-    async fn open_root(&self) -> Result<Arc<Root>, CycleError> {
+    pub(crate) async fn open_root(&self) -> Result<Arc<Root>, CycleError> {
         let config = self.config.clone();
         let root = spawn_blocking(move || Root::open(&config))
             .await
@@ -66,7 +80,7 @@ impl<S: BlobStore> Engine<S> {
         Ok(Arc::new(root))
     }
 
-    async fn open_index(&self) -> Result<Option<index::Reader>, CycleError> {
+    pub(crate) async fn open_index(&self) -> Result<Option<index::Reader>, CycleError> {
         let store = self.index.clone();
         let reader = spawn_blocking(move || store.open())
             .await
@@ -99,13 +113,13 @@ impl<'a, S: BlobStore> Pass<'a, S> {
             tasks: JoinSet::new(),
             deletes: Vec::new(),
             directories: Vec::new(),
-            report: Report::new(),
+            report: Report::with(Outcome::Done),
             last_parent: None,
         }
     }
 
     /// Whether the pass came to its end (`false`: the process leaves).
-    async fn run(&mut self, sort: bool) -> Result<bool, CycleError> {
+    async fn run(&mut self, names: &Names) -> Result<bool, CycleError> {
         let store = &self.engine.store;
         let expiry = self
             .attempts
@@ -119,6 +133,7 @@ impl<'a, S: BlobStore> Pass<'a, S> {
         let root = self.engine.open_root().await?;
         let index = self.engine.open_index().await?;
         self.slots.begin(self.engine.index.begin(index.as_ref()));
+        self.attempts.frozen |= *names == Names::Index;
         let attempts = self.attempts.clone();
         let store = Arc::clone(&self.engine.store);
         let mut survey = Survey::new(
@@ -128,8 +143,17 @@ impl<'a, S: BlobStore> Pass<'a, S> {
             index,
             Some(Arc::clone(&root)),
         )?;
-        if sort {
-            survey.sort().await?;
+        match names {
+            Names::List => {}
+            Names::SortedList => survey.sort().await?,
+            Names::Manifest(path) => survey.follow(path.clone()).await?,
+            Names::Index => {
+                if let Some(known) = self.engine.open_index().await? {
+                    survey.recall(known);
+                } else {
+                    return Ok(true);
+                }
+            }
         }
         let mut end = self.work(&mut survey, &root).await;
         self.report.census = survey.census();
@@ -403,7 +427,9 @@ impl<'a, S: BlobStore> Pass<'a, S> {
         if matches!(op, Op::Get | Op::Repair) {
             metrics.bytes(op).inc_by(bytes);
         }
-        self.report.changed += 1;
+        // what was found right was not changed
+        self.report.changed += u64::from(op != Op::Adopt);
+        self.attempts.progress.file();
     }
 
     /// Makes the directories a file needs. A slot if they cannot be.

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use crate::attempts::Attempts;
 use crate::config::{Config, OnMismatch};
 use crate::index::{FileRecord, Kind, Record};
+use crate::manifest;
 use crate::pace::Retries;
-use crate::store::{BlobStore, ETag, Md5, RemoteFile, StoreError};
+use crate::store::{BlobStore, ETag, Md5, RemoteFile, Sha256, StoreError};
 use crate::tree::{Root, TreeError};
 use sink::Sink;
 
@@ -35,6 +36,9 @@ pub(crate) enum FetchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The content is not what its name in the manifest says.
+    #[error("the content has SHA-256 {got:?}, the manifest says {expected:?}")]
+    Content { expected: Sha256, got: Sha256 },
     /// The content is not what the blob's Content-MD5 says.
     #[error("the content has MD5 {got:?}, its Content-MD5 says {expected:?}")]
     Checksum { expected: Md5, got: Md5 },
@@ -102,14 +106,20 @@ impl<S: BlobStore> Fetcher<S> {
                     self.penalties().forgive(&remote.name);
                     return Ok(record);
                 }
-                Err(FetchError::Store(StoreError::Changed)) if restarts < RESTARTS_MAX => {
+                Err(FetchError::Store(StoreError::Changed))
+                    if restarts < RESTARTS_MAX && !attempts.frozen =>
+                {
                     restarts += 1;
                     attempts.metrics.restarted.inc();
                     remote = self.current(remote, attempts).await?;
                 }
                 Err(FetchError::Store(StoreError::Changed)) => return Err(FetchError::Unsettled),
-                Err(FetchError::Checksum { .. }) if !checksum_retried => checksum_retried = true,
-                Err(error @ FetchError::Checksum { .. }) => {
+                Err(FetchError::Checksum { .. } | FetchError::Content { .. })
+                    if !checksum_retried =>
+                {
+                    checksum_retried = true;
+                }
+                Err(error @ (FetchError::Checksum { .. } | FetchError::Content { .. })) => {
                     self.penalties().punish(&remote);
                     return Err(error);
                 }
@@ -145,8 +155,9 @@ impl<S: BlobStore> Fetcher<S> {
             .acquire_many(wanted)
             .await
             .map_err(|_| FetchError::CutShort)?;
-        let mut sink = Sink::new(Arc::clone(root), remote.size);
-        let mut expected = remote.md5;
+        let mut sink = Sink::new(Arc::clone(root), remote.size, remote.content);
+        // what a manifest names by its content has one sum to keep to
+        let mut expected = remote.md5.filter(|_| remote.content.is_none());
         let mut retries = Retries::new(attempts.stall);
         while sink.accepted() < remote.size {
             let before = sink.accepted();
@@ -166,7 +177,11 @@ impl<S: BlobStore> Fetcher<S> {
                 Err(other) => return Err(other),
             }
         }
-        let expected = if self.accept_mismatch { None } else { expected };
+        let expected = if self.accept_mismatch || remote.content.is_some() {
+            None
+        } else {
+            expected
+        };
         let (md5, fingerprint) = sink.finish(&remote.name, expected).await?;
         let file = FileRecord {
             size: remote.size,
@@ -189,11 +204,35 @@ impl<S: BlobStore> Fetcher<S> {
         expected: &mut Option<Md5>,
         attempts: &Attempts,
     ) -> Result<(), FetchError> {
-        let name = format!("{}{}", self.prefix, remote.name);
+        // a blob that is named by its content has one version
+        let (name, version) = match remote.content {
+            Some(sum) => (manifest::content_blob(&self.prefix, sum), None),
+            None => (
+                format!("{}{}", self.prefix, remote.name),
+                Some(&remote.etag),
+            ),
+        };
         let mut body = attempts
-            .once(self.store.get_range(&name, range.clone(), &remote.etag))
-            .await?;
-        let other_version = body.etag.as_ref().is_some_and(|etag| *etag != remote.etag);
+            .once(self.store.get_range(&name, range.clone(), version))
+            .await
+            .map_err(|error| match error {
+                // a blob that a manifest names cannot have been deleted since it was listed
+                StoreError::NotFound if remote.content.is_some() => StoreError::Rejected {
+                    status: 404,
+                    code: "the content is not in the container".to_owned(),
+                },
+                other => other,
+            })?;
+        let other_version = version
+            .zip(body.etag.as_ref())
+            .is_some_and(|(wanted, etag)| wanted != etag);
+        if remote.content.is_some() && body.total != remote.size {
+            let what = format!(
+                "{} bytes where the manifest says {}",
+                body.total, remote.size
+            );
+            return Err(StoreError::Protocol(what).into());
+        }
         if other_version || body.total != remote.size {
             return Err(StoreError::Changed.into());
         }
@@ -201,13 +240,18 @@ impl<S: BlobStore> Fetcher<S> {
             let what = format!("bytes from {} on instead of {}", body.start, range.start);
             return Err(StoreError::Protocol(what).into());
         }
-        *expected = expected.or(body.md5);
+        if remote.content.is_none() {
+            *expected = expected.or(body.md5);
+        }
         while sink.accepted() < range.end {
             let next = async { body.chunks.next().await.transpose() };
             let chunk = attempts.once(next).await?;
             let chunk = chunk
                 .ok_or_else(|| StoreError::Unreachable("the answer ended early".to_owned()))?;
-            let end = sink.accepted() + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            attempts.bandwidth.take(length).await;
+            attempts.progress.bytes(length);
+            let end = sink.accepted() + length;
             if end > range.end {
                 return Err(StoreError::Protocol("more bytes than asked for".to_owned()).into());
             }

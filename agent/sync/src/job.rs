@@ -1,60 +1,109 @@
 //! One entry's life: a pass at once, then pauses and passes; what each means for health, gate and metrics.
 
+mod words;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use lamplighter_core::fault::{Culprit, Fault, Retry, chain};
+use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::health::{Gate, HealthWriter, Reach};
 use lamplighter_core::lifecycle::Tasks;
 use rustix::fs::FlockOperation;
-use tokio::sync::{Notify, watch};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use crate::config::Config;
-use crate::cycle::{CycleError, Engine, Outcome, Report, seconds_since_epoch};
+use crate::cycle::{Engine, Outcome, Report, seconds_since_epoch};
+use crate::hook::Hook;
 use crate::names::Refusal;
 use crate::pace::{jittered, pause_after};
-use crate::plan::Guard;
 use crate::store::BlobStore;
-use crate::survey::SurveyError;
 use crate::tree::{self, Root};
+use crate::work::Worker;
+use words::fault;
 
-/// How an entry is, for people.
-#[derive(Debug, Clone, Default)]
+/// How an entry is, for people and programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct JobStatus {
     /// The entry.
     pub name: String,
+    /// `pull`, `push` or `both`; `tree` or `release`.
+    pub kind: String,
+    /// Where its files are.
+    pub path: String,
     /// Whether a pass is under way.
     pub running: bool,
-    /// When the last complete pass ended.
-    pub last_success: Option<SystemTime>,
+    /// Files worked on in the pass under way, or in the last one.
+    pub done_files: u64,
+    /// Bytes moved in it.
+    pub done_bytes: u64,
+    /// How many passes ended so far.
+    pub passes: u64,
+    /// When the last complete pass ended, in seconds since the epoch; `None` before the first.
+    pub last_success: Option<u64>,
     /// Files in place after it.
     pub files: u64,
+    /// Files that were put in place, sent, set right or deleted in the last pass.
+    pub changed: u64,
     /// Blobs that cannot become files, in the last complete pass.
     pub refused: u64,
     /// The guard that holds deletes back, and how many.
-    pub held: Option<(Guard, u64)>,
+    pub held: Option<(String, u64)>,
+    /// The release that is live.
+    pub release: Option<String>,
+    /// What is published, and was rolled back from.
+    pub rolled_back: Option<String>,
     /// What is wrong and what to do; empty when nothing is.
     pub trouble: String,
+}
+
+/// What an entry is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Back to an earlier release, or to the one named.
+    RollBack(Option<String>, oneshot::Sender<Result<String, String>>),
 }
 
 /// One entry at work.
 #[derive(Debug)]
 pub(crate) struct Job<S> {
     pub(crate) engine: Engine<S>,
+    pub(crate) worker: Worker,
+    pub(crate) hook: Hook,
+    pub(crate) hook_failure: Option<String>,
     pub(crate) health: HealthWriter,
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) status: Arc<watch::Sender<JobStatus>>,
     /// Somebody wants a pass now.
     pub(crate) nudge: Arc<Notify>,
+    pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) lock_path: PathBuf,
     /// Whether the destination ignores case; found out at the start.
     pub(crate) folds_case: bool,
+    /// This instance's share of a pause before its second pass, 0 to 1: instances that start together do not go on together.
+    pub(crate) phase: f64,
 }
 
 /// The shortest bound of pauses after failures, so that a short interval does not hammer a storage that is down.
 const FAILED_PAUSE_MIN: Duration = Duration::from_secs(5);
+
+/// How soon a pass follows a push that could not do all.
+const PUSH_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the first passes of instances that start together are spread over; short, for the instance waits for it.
+const START_SPREAD: Duration = Duration::from_millis(800);
+
+/// Why a pause ended.
+enum Woken {
+    /// It is time for a pass.
+    Pass,
+    /// Only the operator's command was due.
+    Hook,
+    /// Something was written here.
+    Stirred,
+}
 
 impl<S: BlobStore> Job<S> {
     /// Lives until `tasks` drain.
@@ -64,25 +113,27 @@ impl<S: BlobStore> Job<S> {
             return;
         };
         self.look_at_destination().await;
-        let mut failures = 0;
-        let mut sort = false;
+        tokio::select! {
+            () = tokio::time::sleep(START_SPREAD.mul_f64(self.phase)) => {}
+            () = tasks.draining() => {}
+        }
+        let (mut failures, mut passes) = (0, 0_u64);
         while !tasks.is_draining() {
             let started = Instant::now();
             self.status.send_modify(|status| status.running = true);
-            let report = self.engine.cycle(sort).await;
-            self.engine
-                .attempts
-                .metrics
+            let report = self.worker.pass(&self.engine).await;
+            let metrics = &self.engine.attempts.metrics;
+            metrics
                 .cycle_seconds
                 .observe(started.elapsed().as_secs_f64());
-            self.publish(&report, &tasks, started.elapsed());
-            if unsorted(&report) && !sort {
-                tracing::info!(
-                    job = self.name(),
-                    "the container is not listed in byte order; sorting its list in memory from now on"
-                );
-                sort = true;
-                continue;
+            if report.changed > 0 {
+                self.hook.changed(report.release.as_deref());
+            }
+            self.run_hook().await;
+            passes += 1;
+            self.publish(&report, &tasks, started.elapsed(), passes);
+            if !report.is_complete() {
+                self.open_gate_for_what_is_there(&report).await;
             }
             failures = if matches!(report.outcome, Outcome::Failed(_)) {
                 failures + 1
@@ -90,27 +141,124 @@ impl<S: BlobStore> Job<S> {
                 0
             };
             if !report.again {
-                self.pause(failures, &tasks).await;
+                let pause = self.pause_length(failures, passes);
+                self.pause(pause, &tasks).await;
             }
         }
+        // what was written here must not leave with the machine; whoever waits for us sets the time
+        let (_, report) = self.worker.push(&self.engine, true).await;
+        self.pushed(&report, &tasks);
     }
 
     fn name(&self) -> &str {
         &self.engine.config.name
     }
 
-    async fn pause(&self, failures: u32, tasks: &Tasks) {
+    fn pause_length(&self, failures: u32, passes: u64) -> Duration {
         let config = &self.engine.config;
         let interval = config.interval.get();
-        let pause = if failures == 0 {
-            jittered(interval, config.jitter.fraction())
-        } else {
-            pause_after(failures, interval.max(FAILED_PAUSE_MIN))
-        };
+        match (failures, passes) {
+            (0, 1) => interval.mul_f64(self.phase),
+            (0, _) => jittered(interval, config.jitter.fraction()),
+            _ => pause_after(failures, interval.max(FAILED_PAUSE_MIN)),
+        }
+    }
+
+    /// Waits for the next pass.
+    async fn pause(&mut self, pause: Duration, tasks: &Tasks) {
+        let mut end = tokio::time::Instant::now() + pause;
+        loop {
+            match self.wait(end, tasks).await {
+                Woken::Pass => return,
+                Woken::Stirred => {
+                    let (all, report) = self.worker.push(&self.engine, false).await;
+                    if self.pushed(&report, tasks) || all {
+                        // the rest, and what failed, is the next pass's; not at once, should it fail again
+                        end = end.min(tokio::time::Instant::now() + PUSH_AGAIN);
+                    }
+                }
+                Woken::Hook => {
+                    self.run_hook().await;
+                    if let Some(failure) = &self.hook_failure {
+                        let text = format!("after_change: {failure}");
+                        self.health.degraded(Reach::Local, text.clone());
+                        self.status.send_modify(|status| status.trouble = text);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self, end: tokio::time::Instant, tasks: &Tasks) -> Woken {
+        let hook_due = self.hook.due_at().unwrap_or(end + FAILED_PAUSE_MIN);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.nudge.notified() => {}
-            () = tasks.draining() => {}
+            () = tokio::time::sleep_until(end) => Woken::Pass,
+            () = tokio::time::sleep_until(hook_due) => Woken::Hook,
+            () = self.nudge.notified() => Woken::Pass,
+            () = self.worker.stirred() => Woken::Stirred,
+            () = tasks.draining() => Woken::Pass,
+            Some(command) = self.commands.recv() => match command {
+                Command::RollBack(to, reply) => {
+                    let done = self.worker.roll_back(to).await;
+                    if let Ok(release) = &done {
+                        tracing::warn!(job = self.name(), release, "rolled back");
+                        self.hook.changed(Some(release));
+                    }
+                    // whoever asked may have gone
+                    let _gone = reply.send(done);
+                    Woken::Pass
+                }
+            },
+        }
+    }
+
+    /// Takes in what a push did between two passes; whether it failed.
+    fn pushed(&mut self, report: &Report, tasks: &Tasks) -> bool {
+        if report.changed > 0 {
+            self.hook.changed(None);
+            tracing::debug!(job = self.name(), files = report.changed, "pushed");
+        }
+        if let Outcome::Failed(error) = &report.outcome {
+            let metrics = &self.engine.attempts.metrics;
+            metrics.errors(error.label()).inc();
+            tasks.fault(&fault(error));
+        }
+        report.failed > 0 || matches!(report.outcome, Outcome::Failed(_))
+    }
+
+    async fn run_hook(&mut self) {
+        let Some(done) = self.hook.run_if_due().await else {
+            return;
+        };
+        self.engine.attempts.metrics.hooks(done.is_ok()).inc();
+        self.hook_failure = done.err();
+        if let Some(failure) = &self.hook_failure {
+            let metrics = &self.engine.attempts.metrics;
+            metrics.errors("after_change").inc();
+            tracing::error!(job = self.name(), "after_change: {failure}");
+        }
+    }
+
+    /// A storage that is away must not keep an instance out whose image brought all of its files: they are compared with the
+    /// index, byte by byte.
+    async fn open_gate_for_what_is_there(&self, report: &Report) {
+        let closed = self.gate.as_ref().filter(|gate| !gate.is_open());
+        let (Some(gate), Outcome::Failed(error)) = (closed, &report.outcome) else {
+            return;
+        };
+        if error.store_error().is_none() {
+            return;
+        }
+        let found = self.worker.verify(&self.engine).await;
+        if let Ok(found) = found
+            && found.is_whole()
+        {
+            tracing::warn!(
+                job = self.name(),
+                files = found.files,
+                "the storage is away; serving the files that are here, all of which are as they were written"
+            );
+            gate.open();
         }
     }
 
@@ -134,7 +282,11 @@ impl<S: BlobStore> Job<S> {
             self.status
                 .send_modify(|status| status.trouble.clone_from(&text));
             tasks.fault(&Fault::new(Culprit::Platform, Retry::Later, text));
-            self.pause(failures, tasks).await;
+            let pause = pause_after(failures, FAILED_PAUSE_MIN);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = tasks.draining() => {}
+            }
         }
         None
     }
@@ -161,7 +313,7 @@ impl<S: BlobStore> Job<S> {
     }
 
     /// Tells everybody how a pass ended.
-    fn publish(&self, report: &Report, tasks: &Tasks, took: Duration) {
+    fn publish(&self, report: &Report, tasks: &Tasks, took: Duration, passes: u64) {
         let metrics = &self.engine.attempts.metrics;
         let trouble = self.trouble(report);
         let result = match &report.outcome {
@@ -172,9 +324,6 @@ impl<S: BlobStore> Job<S> {
         };
         metrics.cycles(result).inc();
         if let Outcome::Failed(error) = &report.outcome {
-            if unsorted(report) {
-                return;
-            }
             metrics.errors(error.label()).inc();
             tasks.fault(&fault(error));
         }
@@ -207,14 +356,24 @@ impl<S: BlobStore> Job<S> {
             None => self.health.ok(),
             Some((reach, text)) => self.health.degraded(*reach, text.clone()),
         }
+        let (done_files, done_bytes) = self.engine.attempts.progress.read();
         self.status.send_modify(|status| {
             status.running = false;
+            status.passes = passes;
+            status.changed = report.changed;
+            (status.done_files, status.done_bytes) = (done_files, done_bytes);
+            if report.release.is_some() {
+                status.release.clone_from(&report.release);
+                status.rolled_back.clone_from(&report.rolled_back);
+            }
             if report.is_complete() {
-                status.last_success = Some(SystemTime::now());
+                status.last_success = Some(whole_seconds(SystemTime::now()));
                 status.files = report.in_place;
                 status.refused = report.refused.values().sum();
             }
-            status.held = report.held.map(|guard| (guard, report.census.deletes));
+            status.held = report
+                .held
+                .map(|guard| (guard.label().to_owned(), report.census.deletes));
             status.trouble = trouble.map_or_else(String::new, |(_, text)| text);
         });
     }
@@ -248,60 +407,6 @@ impl<S: BlobStore> Job<S> {
             );
         }
     }
-
-    /// What is wrong after a pass, how far it reaches, and what to do.
-    fn trouble(&self, report: &Report) -> Option<(Reach, String)> {
-        match &report.outcome {
-            Outcome::Failed(error) => Some(explain(error)),
-            Outcome::Drained => None,
-            Outcome::Done => match (report.held, &report.first_failure) {
-                (Some(guard), _) => Some((
-                    Reach::Shared,
-                    self.explain_guard(guard, report.census.deletes),
-                )),
-                (None, Some(first)) if report.failed > 0 => Some((
-                    Reach::Shared,
-                    format!("{} files failed, the first: {first}", report.failed),
-                )),
-                _ if self.folds_case => Some((
-                    Reach::Local,
-                    format!(
-                        "{} ignores case; blobs whose names differ only in case are not kept apart",
-                        self.engine.config.path.display()
-                    ),
-                )),
-                _ => None,
-            },
-        }
-    }
-
-    fn explain_guard(&self, guard: Guard, count: u64) -> String {
-        let config = &self.engine.config;
-        let (what, key) = match guard {
-            Guard::EmptyList => {
-                return format!(
-                    "the container lists no file under prefix {:?}, so the {count} files on disk stay; check the container, the prefix \
-                     and the right to list, or empty {} by hand",
-                    config.prefix,
-                    config.path.display()
-                );
-            }
-            Guard::MaxDelete => (
-                format!("more than max_delete = {}", config.max_delete),
-                "max_delete",
-            ),
-            Guard::MaxDeletePercent => (
-                format!(
-                    "more than max_delete_percent = {}",
-                    config.max_delete_percent
-                ),
-                "max_delete_percent",
-            ),
-        };
-        format!(
-            "{count} files would be deleted, {what}, so none is; if the container is right, raise {key} for a while"
-        )
-    }
 }
 
 /// Says on the board that the entry is dead if a bug of ours kills its task: the line it wrote last would stand for ever.
@@ -316,44 +421,16 @@ impl Drop for Mourner {
     }
 }
 
-fn unsorted(report: &Report) -> bool {
-    matches!(
-        &report.outcome,
-        Outcome::Failed(CycleError::Survey(SurveyError::Unsorted))
-    )
-}
-
 fn gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn explain(error: &CycleError) -> (Reach, String) {
-    match error.store_error() {
-        Some(store) => (
-            Reach::Shared,
-            format!("{}; {}", chain(error), store.advice()),
-        ),
-        None if error.label() == "disk_full" => (
-            Reach::Local,
-            format!(
-                "{}; the old files stay; free space, or lower min_free",
-                chain(error)
-            ),
-        ),
-        None => (Reach::Local, chain(error)),
-    }
+fn whole_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
-fn fault(error: &CycleError) -> Fault {
-    let culprit = match (error.store_error(), error.label()) {
-        (Some(store), _) => store.culprit(),
-        (None, "bug") => Culprit::Bug,
-        (None, _) => Culprit::Platform,
-    };
-    Fault::new(culprit, Retry::Later, chain(error))
-}
-
-fn lock(path: &Path) -> std::io::Result<std::fs::File> {
+pub(crate) fn lock(path: &Path) -> std::io::Result<std::fs::File> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }

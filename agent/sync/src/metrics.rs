@@ -16,6 +16,14 @@ pub(crate) enum Op {
     Get,
     /// Fetched because the local file was edited, truncated, replaced or deleted.
     Repair,
+    /// Unpacked from a bundle.
+    Bundle,
+    /// Linked from the release before.
+    Link,
+    /// Sent to the storage.
+    Put,
+    /// Deleted in the storage.
+    PutDelete,
     /// Found right by its MD5, without fetching it.
     Adopt,
     /// Mode or owner set again.
@@ -25,9 +33,13 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::Get,
         Self::Repair,
+        Self::Bundle,
+        Self::Link,
+        Self::Put,
+        Self::PutDelete,
         Self::Adopt,
         Self::Attributes,
         Self::Delete,
@@ -37,6 +49,10 @@ impl Op {
         match self {
             Self::Get => "get",
             Self::Repair => "repair",
+            Self::Bundle => "bundle",
+            Self::Link => "link",
+            Self::Put => "put",
+            Self::PutDelete => "put_delete",
             Self::Adopt => "adopt",
             Self::Attributes => "attributes",
             Self::Delete => "delete",
@@ -48,7 +64,7 @@ impl Op {
 pub(crate) const RESULTS: [&str; 4] = ["complete", "partial", "failed", "drained"];
 
 /// The kinds of errors, for the label `kind`.
-pub(crate) const ERROR_KINDS: [&str; 18] = [
+pub(crate) const ERROR_KINDS: [&str; 23] = [
     "unreachable",
     "throttled",
     "server",
@@ -56,6 +72,7 @@ pub(crate) const ERROR_KINDS: [&str; 18] = [
     "gone",
     "no_container",
     "changed",
+    "leased",
     "rejected",
     "protocol",
     "stalled",
@@ -66,6 +83,10 @@ pub(crate) const ERROR_KINDS: [&str; 18] = [
     "disk",
     "index",
     "list",
+    "manifest",
+    "watch",
+    "bundle",
+    "after_change",
     "bug",
 ];
 
@@ -91,6 +112,10 @@ pub struct Metrics {
     throttled: IntCounterVec,
     resumed: IntCounterVec,
     restarted: IntCounterVec,
+    switches: IntCounterVec,
+    conflicts: IntCounterVec,
+    queue: IntGaugeVec,
+    hooks: IntCounterVec,
     concurrency: IntGaugeVec,
     credential_expiry: GaugeVec,
 }
@@ -115,7 +140,7 @@ impl Metrics {
             )?,
             files: section.gauges("files", "Files of the entry on disk after the last complete pass.", &["job"])?,
             objects: section.counters("objects_total", "Files worked on, by what was done.", &["job", "op"])?,
-            bytes: section.counters("bytes_total", "Bytes of files that were fetched and put in place.", &["job", "op"])?,
+            bytes: section.counters("bytes_total", "Bytes of files that were fetched and put in place, or sent.", &["job", "op"])?,
             refused: section.gauges(
                 "refused_objects",
                 "Blobs of the last complete pass that cannot become files, by reason.",
@@ -129,6 +154,10 @@ impl Metrics {
             throttled: section.counters("throttled_total", "Answers that asked for fewer requests (429, 503).", &["job"])?,
             resumed: section.counters("resumed_total", "Downloads taken up where they had broken off.", &["job"])?,
             restarted: section.counters("restarted_total", "Downloads begun again because the blob changed under them.", &["job"])?,
+            switches: section.counters("release_switches_total", "Times another release became live.", &["job"])?,
+            conflicts: section.counters("conflicts_total", "Files that were changed here and in the container.", &["job"])?,
+            queue: section.gauges("push_queue_files", "Files that changed here and were not sent yet.", &["job"])?,
+            hooks: section.counters("after_change_total", "Runs of after_change, by how they ended.", &["job", "result"])?,
             concurrency: section.gauges("concurrency_limit", "Requests that may be under way now.", &["job"])?,
             credential_expiry: section.gauges_float(
                 "credential_expiry_timestamp_seconds",
@@ -151,20 +180,26 @@ impl Metrics {
             throttled: self.throttled.with_label_values(&[job]),
             resumed: self.resumed.with_label_values(&[job]),
             restarted: self.restarted.with_label_values(&[job]),
+            switches: self.switches.with_label_values(&[job]),
+            conflicts: self.conflicts.with_label_values(&[job]),
+            queue: self.queue.with_label_values(&[job]),
             concurrency: self.concurrency.with_label_values(&[job]),
             credential_expiry: self.credential_expiry.with_label_values(&[job]),
         };
         for op in Op::ALL {
             metrics.objects(op);
         }
-        metrics.bytes(Op::Get);
-        metrics.bytes(Op::Repair);
+        for op in [Op::Get, Op::Repair, Op::Bundle, Op::Put] {
+            metrics.bytes(op);
+        }
         for reason in Refusal::ALL {
             metrics.refused(reason).set(0);
         }
         for guard in Guard::ALL {
             metrics.guard_trips(guard);
         }
+        metrics.hooks(true);
+        metrics.hooks(false);
         for result in RESULTS {
             metrics.cycles(result);
         }
@@ -188,6 +223,9 @@ pub(crate) struct JobMetrics {
     pub(crate) throttled: IntCounter,
     pub(crate) resumed: IntCounter,
     pub(crate) restarted: IntCounter,
+    pub(crate) switches: IntCounter,
+    pub(crate) conflicts: IntCounter,
+    pub(crate) queue: IntGauge,
     pub(crate) concurrency: IntGauge,
     pub(crate) credential_expiry: Gauge,
 }
@@ -215,6 +253,13 @@ impl JobMetrics {
         self.all
             .guard_trips
             .with_label_values(&[self.job.as_str(), guard.label()])
+    }
+
+    pub(crate) fn hooks(&self, done: bool) -> IntCounter {
+        let result = if done { "done" } else { "failed" };
+        self.all
+            .hooks
+            .with_label_values(&[self.job.as_str(), result])
     }
 
     pub(crate) fn cycles(&self, result: &str) -> IntCounter {

@@ -6,6 +6,9 @@ use std::fmt;
 /// What this crate keeps for itself below a destination; blobs may not use it in any segment.
 pub(crate) const RESERVED: &str = ".lamplighter";
 
+/// Blobs whose name below the prefix begins so hold what `lamplighter publish` keeps: they are not files, and no news.
+pub(crate) const OWN: &str = ".lamplighter/";
+
 /// The longest segment of a path in bytes (Linux `NAME_MAX`).
 const SEGMENT_MAX: usize = 255;
 /// The longest path in bytes, with its final NUL (Linux `PATH_MAX`).

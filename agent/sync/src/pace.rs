@@ -155,5 +155,69 @@ impl Governor {
     }
 }
 
+/// At most so many bytes per second over all transfers of an entry: a bucket that holds a quarter of a second's worth and may
+/// go into debt, which the next transfers wait out.
+#[derive(Debug)]
+pub(crate) struct Bandwidth {
+    /// Bytes per second; `None`: unlimited.
+    rate: Option<f64>,
+    bucket: Mutex<Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// Bytes that may still be moved; negative: moved too early.
+    credit: f64,
+    at: Instant,
+}
+
+/// How much of a second's worth may be moved at once.
+const BURST_SECONDS: f64 = 0.25;
+
+impl Bandwidth {
+    pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a rate; 2^53 bytes per second do not exist"
+        )]
+        let rate = bytes_per_second.map(|rate| rate.max(1) as f64);
+        Self {
+            rate,
+            bucket: Mutex::new(Bucket {
+                credit: rate.unwrap_or(0.0) * BURST_SECONDS,
+                at: Instant::now(),
+            }),
+        }
+    }
+
+    /// Waits until `bytes` more may have been moved.
+    pub(crate) async fn take(&self, bytes: u64) {
+        let wait = self.debt(bytes);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn debt(&self, bytes: u64) -> Duration {
+        let Some(rate) = self.rate else {
+            return Duration::ZERO;
+        };
+        let mut bucket = self
+            .bucket
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = Instant::now();
+        let earned = now.duration_since(bucket.at).as_secs_f64() * rate;
+        bucket.at = now;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the length of a chunk; far below 2^53"
+        )]
+        let bytes = bytes as f64;
+        bucket.credit = (bucket.credit + earned).min(rate * BURST_SECONDS) - bytes;
+        Duration::from_secs_f64((-bucket.credit / rate).max(0.0))
+    }
+}
+
 #[cfg(test)]
 mod tests;

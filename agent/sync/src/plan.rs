@@ -250,8 +250,10 @@ impl Judge {
             etag,
             md5,
             directory,
+            content,
+            origin,
         } = listed;
-        if !self.filters.wants(&name) {
+        if name.starts_with(names::OWN) || !self.filters.wants(&name) {
             return Admission::Decided(Decision::Forget(record));
         }
         let marker = size == 0 && name.ends_with('/');
@@ -302,6 +304,8 @@ impl Judge {
                 size,
                 etag,
                 md5,
+                content,
+                origin,
             },
             record,
         }

@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempts::Attempts;
 use crate::config::{Config, Fsync};
-use crate::cycle::{Engine, Report};
+use crate::cycle::{Engine, Names, Report};
 use crate::fetch::Fetcher;
 use crate::index;
 use crate::metrics::Metrics;
-use crate::pace::Governor;
+use crate::pace::{Bandwidth, Governor};
+use crate::publish::{Publication, Published, publish_to};
+use crate::pull::Puller;
 use crate::store::fake::Fake;
 
 /// The longest range of one request in tests, in bytes.
@@ -86,8 +88,46 @@ impl Rig {
         self.dir.path().join("site.index")
     }
 
+    /// The way the entry pulls, as after a start.
+    pub(crate) fn puller(&self) -> Puller {
+        Puller::new(&self.engine.config, self.dir.path(), "test".to_owned())
+    }
+
+    /// Publishes `tree` as `release`.
+    pub(crate) async fn publish(
+        &self,
+        release: &str,
+        tree: &BTreeMap<String, String>,
+    ) -> Published {
+        let publication = self.publication(release, tree);
+        publish_to(&self.engine.config, self.fake.clone(), publication, |_| {})
+            .await
+            .unwrap()
+    }
+
+    /// A directory that holds `tree`, to be published.
+    pub(crate) fn publication(
+        &self,
+        release: &str,
+        tree: &BTreeMap<String, String>,
+    ) -> Publication {
+        let dir = self.dir.path().join(format!("publish-{release}"));
+        // the same release again is another tree
+        let _gone = std::fs::remove_dir_all(&dir);
+        for (name, content) in tree {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        Publication {
+            dir,
+            release: Some(release.to_owned()),
+            bundle: true,
+        }
+    }
+
     pub(crate) async fn cycle(&self) -> Report {
-        self.engine.cycle(false).await
+        self.engine.cycle(&Names::List).await
     }
 
     /// A pass that must end complete; the requests it made.
@@ -140,6 +180,9 @@ fn engine(
     let attempts = Attempts {
         stall: config.stall_timeout.get(),
         governor: Arc::new(Governor::new(usize::from(config.concurrency))),
+        bandwidth: Arc::new(Bandwidth::new(None)),
+        progress: Arc::default(),
+        frozen: false,
         metrics: metrics.job(&config.name),
         quit: quit.clone(),
         abandon: CancellationToken::new(),

@@ -1,5 +1,5 @@
-//! The storage as this crate needs it: list a page, read a range of one version, look at one blob. [`azure`] implements it;
-//! tests have one that fails as they like. No IO here.
+//! The storage as this crate needs it: list a page, read a range of one version, look at one blob, write under a condition.
+//! [`azure`] implements it; tests have one that fails as they like. No IO here.
 
 pub mod azure;
 mod credential;
@@ -68,6 +68,62 @@ impl fmt::Debug for Md5 {
     }
 }
 
+/// A SHA-256 sum: names content that is stored once under what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sha256(pub [u8; 32]);
+
+impl Sha256 {
+    /// From 64 hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        unhex(text, &mut bytes).then_some(Self(bytes))
+    }
+
+    /// As 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_hex())
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // writing to a string cannot fail
+            let _ok = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Fills `bytes` from exactly as many pairs of digits; whether it could.
+pub(crate) fn unhex(text: &str, bytes: &mut [u8]) -> bool {
+    let digits = text.as_bytes();
+    if digits.len() != bytes.len() * 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return false;
+    }
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit.wrapping_sub(b'A').wrapping_add(10),
+    };
+    for (pair, byte) in digits.chunks_exact(2).zip(bytes.iter_mut()) {
+        if let [high, low] = pair {
+            *byte = value(*high) << 4 | value(*low);
+        }
+    }
+    true
+}
+
 /// A blob as a list shows it. `name` is the part after the prefix that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -81,6 +137,10 @@ pub struct Listed {
     pub md5: Option<Md5>,
     /// Whether it only stands for a directory (metadata `hdi_isfolder`).
     pub directory: bool,
+    /// From a manifest: the content is in the blob of this sum's name, not in the blob of its own.
+    pub content: Option<Sha256>,
+    /// Which instance of this agent wrote it, if one did (metadata `lamplighter_origin`).
+    pub origin: Option<Box<str>>,
 }
 
 /// A blob that is to be a file.
@@ -94,6 +154,10 @@ pub struct RemoteFile {
     pub etag: ETag,
     /// The Content-MD5, if there is one.
     pub md5: Option<Md5>,
+    /// As [`Listed::content`].
+    pub content: Option<Sha256>,
+    /// As [`Listed::origin`].
+    pub origin: Option<Box<str>>,
 }
 
 /// One page of a list.
@@ -115,6 +179,8 @@ pub struct Body {
     pub etag: Option<ETag>,
     /// The Content-MD5 of the whole blob, if there is one.
     pub md5: Option<Md5>,
+    /// The Content-Type, if there is one.
+    pub content_type: Option<String>,
     /// The bytes; may end early or with an error.
     pub chunks: Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>,
 }
@@ -126,6 +192,43 @@ impl fmt::Debug for Body {
             .field("total", &self.total)
             .field("etag", &self.etag)
             .finish_non_exhaustive()
+    }
+}
+
+/// What must be true of a blob for a write to it to go ahead (RFC 9110 section 13.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// There is none.
+    Absent,
+    /// It is this version.
+    Is(&'a ETag),
+}
+
+/// What is written with a blob's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// The Content-MD5 of the whole.
+    pub md5: Option<Md5>,
+    /// Which instance writes it.
+    pub origin: Option<String>,
+    /// The Content-Type.
+    pub content_type: Option<String>,
+}
+
+/// One block of a blob that is written in blocks; ids of one blob are equally long, and uploads do not share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockId {
+    /// Tells this upload from any other.
+    pub upload: u64,
+    /// The block's place.
+    pub place: u32,
+}
+
+impl BlockId {
+    /// The id as bytes: digits, whose base64 holds nothing that means something else in a URL.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        format!("{:016x}{:08x}", self.upload, self.place).into_bytes()
     }
 }
 
@@ -168,6 +271,9 @@ pub enum StoreError {
     /// The blob is not the version asked for (412).
     #[error("the blob is another version by now")]
     Changed,
+    /// Somebody holds a lease on the blob (409, 412).
+    #[error("the blob is leased by somebody else")]
+    Leased,
     /// It does not do this with this blob (other 4xx; an archived blob, for example).
     #[error("the storage rejects the request (HTTP {status} {code})")]
     Rejected {
@@ -188,6 +294,9 @@ pub enum StoreError {
     /// The secret cannot be read.
     #[error("the storage credential cannot be read")]
     Secret(#[from] SecretError),
+    /// The instance's identity has no token for us.
+    #[error("no token of the managed identity: {0}")]
+    NoToken(String),
     /// The secret's content is not what it should be.
     #[error("the storage credential is unusable: {0}")]
     BadCredential(&'static str),
@@ -220,6 +329,7 @@ impl StoreError {
                 | Self::Stalled(_)
                 | Self::Abandoned
                 | Self::Secret(_)
+                | Self::NoToken(_)
                 | Self::BadCredential(_)
         )
     }
@@ -235,11 +345,12 @@ impl StoreError {
             Self::NotFound => "gone",
             Self::NoContainer => "no_container",
             Self::Changed => "changed",
+            Self::Leased => "leased",
             Self::Rejected { .. } => "rejected",
             Self::Protocol(_) => "protocol",
             Self::Stalled(_) => "stalled",
             Self::Abandoned => "abandoned",
-            Self::Secret(_) | Self::BadCredential(_) => "credential",
+            Self::Secret(_) | Self::NoToken(_) | Self::BadCredential(_) => "credential",
         }
     }
 
@@ -265,12 +376,16 @@ impl StoreError {
                 "wait; look at the account's throttling metrics if it lasts"
             }
             Self::Denied { .. } => {
-                "check that the SAS or key is current and has the rights read and list (rl) on this container, and this machine's clock"
+                "check that the SAS or key is current and has the rights read and list (rl; to push or publish also write and create, wc, and to delete d) on this container, and this machine's clock"
             }
             Self::NoContainer => "create the container, or correct its name in the URL",
             Self::Secret(_) | Self::BadCredential(_) => {
                 "correct the file that sas_file or connection_string_file names"
             }
+            Self::NoToken(_) => {
+                "assign a managed identity to the scale set, and give it the role Storage Blob Data Reader (to push or publish: Contributor); a role takes minutes to take effect"
+            }
+            Self::Leased => "wait until the lease ends, or break it",
             Self::NotFound
             | Self::Changed
             | Self::Rejected { .. }
@@ -289,16 +404,56 @@ pub trait BlobStore: Send + Sync + 'static {
         marker: Option<&str>,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Bytes `range` (not empty) of the version `if_match` of the blob `name` (with its prefix).
+    /// Bytes `range` (not empty) of the blob `name` (with its prefix): of the version `if_match`, or of whichever there is.
     fn get_range(
         &self,
         name: &str,
         range: Range<u64>,
-        if_match: &ETag,
+        if_match: Option<&ETag>,
     ) -> impl Future<Output = Result<Body, StoreError>> + Send;
+
+    /// All of the blob `name`, unless it is still the version `known`: then `None` (304).
+    fn get_if_changed(
+        &self,
+        name: &str,
+        known: Option<&ETag>,
+    ) -> impl Future<Output = Result<Option<Body>, StoreError>> + Send;
 
     /// The blob `name` (with its prefix) as it is now; [`RemoteFile::name`] is `name`.
     fn head(&self, name: &str) -> impl Future<Output = Result<RemoteFile, StoreError>> + Send;
+
+    /// Writes the whole of a blob in one request. The version it has then.
+    fn put(
+        &self,
+        name: &str,
+        content: Bytes,
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> impl Future<Output = Result<ETag, StoreError>> + Send;
+
+    /// Sends one block, which no reader sees before it is committed.
+    fn put_block(
+        &self,
+        name: &str,
+        id: BlockId,
+        content: Bytes,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes the blob of the blocks `ids`. The version it has then.
+    fn commit_blocks(
+        &self,
+        name: &str,
+        ids: &[BlockId],
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> impl Future<Output = Result<ETag, StoreError>> + Send;
+
+    /// Deletes the version `if_match` of a blob.
+    fn delete(
+        &self,
+        name: &str,
+        if_match: &ETag,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Reads the credential again if it changed on disk. Gives its expiry, if it has one.
     fn refresh_credential(

@@ -1,31 +1,41 @@
-//! All `[[sync]]` entries as one subsystem, and the commands that need none: a dry run and the online check.
+//! All `[[sync]]` entries as one subsystem.
+
+mod dry;
+mod handle;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lamplighter_core::config::{OnlineCheck, SecretDirs};
-use lamplighter_core::fault::{Fault, chain};
+use lamplighter_core::ask::Questions;
+use lamplighter_core::config::SecretDirs;
+use lamplighter_core::fault::Fault;
+use lamplighter_core::identity::TokenSource;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
-use lamplighter_core::metrics::{MetricsError, Registry};
-use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempts::Attempts;
-use crate::config::Config;
+use crate::config::{Config, Direction, Filters, Mode};
 use crate::cycle::Engine;
 use crate::fetch::Fetcher;
+use crate::hook::Hook;
 use crate::index;
-use crate::job::{Job, open_after_deadline};
+use crate::job::{Command, Job, open_after_deadline};
 use crate::metrics::Metrics;
-use crate::pace::Governor;
-use crate::plan::{Decision, Why};
+use crate::pace::{Bandwidth, Governor};
 use crate::store::BlobStore;
 use crate::store::azure::{AzureStore, SetupError};
-use crate::survey::{Survey, SurveyError};
-use crate::tree::Root;
+use crate::through::{ReadThrough, Shelf};
+use crate::work::Worker;
+use lamplighter_core::units::Bytes;
+use sha2::{Digest, Sha256 as Hasher};
 
 pub use crate::job::JobStatus;
+pub use dry::{
+    OneError, PassSummary, PlanLine, PlanSummary, Watcher, one_pass, plan, probe, roll_back, verify,
+};
+use handle::Seat;
+pub use handle::{AskError, Handle};
 
 /// Why the subsystem could not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +48,31 @@ pub enum StartError {
         /// The reason.
         source: SetupError,
     },
+    /// An entry's `read_through`.
+    #[error("sync {name}: read_through {address} cannot be bound")]
+    ReadThrough {
+        /// The entry.
+        name: String,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// An entry's owner or group.
+    #[error("sync {name}: owner and group")]
+    Owner {
+        /// The entry.
+        name: String,
+        /// The reason.
+        source: crate::tree::OwnerError,
+    },
 }
 
 /// All entries. Constructing it sends nothing and touches no file below the destinations.
 #[derive(Debug)]
 pub struct Syncer<S = AzureStore> {
+    questions: Option<Questions>,
+    doors: Vec<ReadThrough<S>>,
     entries: Vec<Entry<S>>,
     quit: CancellationToken,
 }
@@ -50,13 +80,20 @@ pub struct Syncer<S = AzureStore> {
 #[derive(Debug)]
 struct Entry<S> {
     engine: Engine<S>,
+    worker: Worker,
     lock_path: PathBuf,
     status: Arc<watch::Sender<JobStatus>>,
     nudge: Arc<Notify>,
+    asks: mpsc::Sender<Command>,
+    commands: mpsc::Receiver<Command>,
+    phase: f64,
 }
 
+/// Commands to one entry that may wait.
+const COMMANDS_MAX: usize = 8;
+
 impl Syncer<AzureStore> {
-    /// The subsystem for `entries`, each of which has passed [`Config::problems`]. Indexes are kept in `state_dir`
+    /// The subsystem for `entries` on the instance `instance` (any text that no other has), each of which has passed [`Config::problems`]. Indexes are kept in `state_dir`
     /// (`/var/lib/lamplighter/sync`), which is made if it is missing.
     ///
     /// # Errors
@@ -64,13 +101,26 @@ impl Syncer<AzureStore> {
     pub fn new(
         entries: Vec<Config>,
         secrets: &SecretDirs,
+        tokens: Option<&TokenSource>,
+        instance: &str,
         state_dir: &Path,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
+        for config in &entries {
+            let dir = if state_dir.is_dir() {
+                state_dir.to_owned()
+            } else {
+                std::env::temp_dir()
+            };
+            crate::tree::check_owner(config, &dir).map_err(|source| StartError::Owner {
+                name: config.name.clone(),
+                source,
+            })?;
+        }
         let with_stores =
             entries
                 .into_iter()
-                .map(|config| match AzureStore::new(&config, secrets) {
+                .map(|config| match AzureStore::new(&config, secrets, tokens) {
                     Ok(store) => Ok((config, store)),
                     Err(source) => Err(StartError::Client {
                         name: config.name,
@@ -78,7 +128,7 @@ impl Syncer<AzureStore> {
                     }),
                 });
         let with_stores = with_stores.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::with_stores(with_stores, state_dir, metrics))
+        Self::with_stores(with_stores, instance, state_dir, metrics).listening()
     }
 }
 
@@ -86,23 +136,82 @@ impl<S: BlobStore> Syncer<S> {
     /// The subsystem over stores of another kind.
     pub(crate) fn with_stores(
         entries: Vec<(Config, S)>,
+        instance: &str,
         state_dir: &Path,
         metrics: &Metrics,
     ) -> Self {
         let quit = CancellationToken::new();
         let entries = entries
             .into_iter()
-            .map(|(config, store)| Entry {
-                lock_path: state_dir.join(format!("{}.lock", config.name)),
-                status: Arc::new(watch::Sender::new(JobStatus {
-                    name: config.name.clone(),
-                    ..JobStatus::default()
-                })),
-                nudge: Arc::new(Notify::new()),
-                engine: engine(config, store, state_dir, metrics, &quit),
+            .map(|(config, store)| {
+                let (asks, commands) = mpsc::channel(COMMANDS_MAX);
+                Entry {
+                    lock_path: state_dir.join(format!("{}.lock", config.name)),
+                    status: Arc::new(watch::Sender::new(JobStatus {
+                        name: config.name.clone(),
+                        kind: kind(&config),
+                        path: config.path.display().to_string(),
+                        ..JobStatus::default()
+                    })),
+                    nudge: Arc::new(Notify::new()),
+                    asks,
+                    commands,
+                    phase: phase(instance, &config.name),
+                    worker: worker(&config, instance, state_dir),
+                    engine: engine(config, store, state_dir, metrics, &quit),
+                }
             })
             .collect();
-        Self { entries, quit }
+        Self {
+            questions: None,
+            doors: Vec::new(),
+            entries,
+            quit,
+        }
+    }
+
+    /// The same, with every `read_through` bound.
+    ///
+    /// # Errors
+    /// If an address is taken.
+    fn listening(mut self) -> Result<Self, StartError> {
+        let mut doors: Vec<(std::net::SocketAddr, ReadThrough<S>)> = Vec::new();
+        for entry in &self.entries {
+            let config = &entry.engine.config;
+            let Some(address) = config.read_through else {
+                continue;
+            };
+            let shelf = Shelf {
+                name: config.name.clone(),
+                store: Arc::clone(&entry.engine.store),
+                prefix: config.prefix.clone(),
+                // the rules were checked with the rest of the entry
+                filters: Filters::new(&config.filters).unwrap_or_default(),
+                attempts: entry.engine.attempts.clone(),
+                nudge: Arc::clone(&entry.nudge),
+            };
+            if let Some((_, door)) = doors.iter_mut().find(|(known, _)| *known == address) {
+                door.add(shelf);
+                continue;
+            }
+            let mut door =
+                ReadThrough::bind(address).map_err(|source| StartError::ReadThrough {
+                    name: config.name.clone(),
+                    address,
+                    source,
+                })?;
+            door.add(shelf);
+            doors.push((address, door));
+        }
+        self.doors = doors.into_iter().map(|(_, door)| door).collect();
+        Ok(self)
+    }
+
+    /// The same, answering `questions` of the admin interface.
+    #[must_use]
+    pub fn answering(mut self, questions: Questions) -> Self {
+        self.questions = Some(questions);
+        self
     }
 
     /// A handle for status pages and commands.
@@ -111,7 +220,12 @@ impl<S: BlobStore> Syncer<S> {
         Handle(
             self.entries
                 .iter()
-                .map(|entry| (entry.status.subscribe(), Arc::clone(&entry.nudge)))
+                .map(|entry| Seat {
+                    status: entry.status.subscribe(),
+                    nudge: Arc::clone(&entry.nudge),
+                    asks: entry.asks.clone(),
+                    progress: Arc::clone(&entry.engine.attempts.progress),
+                })
                 .collect(),
         )
     }
@@ -135,10 +249,13 @@ fn engine<S: BlobStore>(
     }
 }
 
-fn attempts(config: &Config, metrics: &Metrics, quit: &CancellationToken) -> Attempts {
+pub(crate) fn attempts(config: &Config, metrics: &Metrics, quit: &CancellationToken) -> Attempts {
     Attempts {
         stall: config.stall_timeout.get(),
         governor: Arc::new(Governor::new(usize::from(config.concurrency))),
+        bandwidth: Arc::new(Bandwidth::new(config.bandwidth.map(Bytes::get))),
+        progress: Arc::default(),
+        frozen: false,
         metrics: metrics.job(&config.name),
         quit: quit.clone(),
         abandon: CancellationToken::new(),
@@ -146,13 +263,46 @@ fn attempts(config: &Config, metrics: &Metrics, quit: &CancellationToken) -> Att
 }
 
 fn index_store(config: &Config, state_dir: &Path) -> index::Store {
-    let identity = format!(
+    index::Store::new(
+        state_dir.join(format!("{}.index", config.name)),
+        identity(config),
+    )
+}
+
+/// What makes the passes of `config`.
+fn worker(config: &Config, instance: &str, state_dir: &Path) -> Worker {
+    Worker::new(config, instance, state_dir, identity(config))
+}
+
+/// What an index must be of to be taken for this entry's.
+fn identity(config: &Config) -> String {
+    format!(
         "{}|{}|{}",
         config.container,
         config.prefix,
         config.path.display()
-    );
-    index::Store::new(state_dir.join(format!("{}.index", config.name)), identity)
+    )
+}
+
+fn kind(config: &Config) -> String {
+    match (config.direction, config.mode) {
+        (Direction::Pull, Mode::Tree) => "pull tree",
+        (Direction::Pull, Mode::Release) => "pull release",
+        (Direction::Push, _) => "push",
+        (Direction::Both, _) => "both",
+    }
+    .to_owned()
+}
+
+/// Where in a pause the instance `instance` stands, 0 to 1: the same at each start, another for each instance.
+fn phase(instance: &str, job: &str) -> f64 {
+    let mut hasher = Hasher::new();
+    hasher.update(instance);
+    hasher.update([0]);
+    hasher.update(job);
+    let sum = hasher.finalize();
+    let bytes: [u8; 4] = sum.first_chunk().copied().unwrap_or_default();
+    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 impl<S: BlobStore> Subsystem for Syncer<S> {
@@ -161,6 +311,15 @@ impl<S: BlobStore> Subsystem for Syncer<S> {
     }
 
     async fn run(self, mut scope: Scope) -> Result<Drained, Fault> {
+        let handle = self.handle();
+        if let Some(questions) = self.questions {
+            let tasks = scope.tasks().clone();
+            scope.spawn("questions", handle.answer(questions, tasks));
+        }
+        for door in self.doors {
+            let tasks = scope.tasks().clone();
+            scope.spawn("read_through", door.run(tasks));
+        }
         for entry in self.entries {
             let config = entry.engine.config.clone();
             let health = scope.health().part(&config.name);
@@ -173,13 +332,18 @@ impl<S: BlobStore> Subsystem for Syncer<S> {
                 );
             }
             let job = Job {
-                engine: entry.engine,
                 health,
                 gate,
+                hook: Hook::new(&entry.engine.config),
+                hook_failure: None,
+                engine: entry.engine,
+                worker: entry.worker,
                 status: entry.status,
                 nudge: entry.nudge,
+                commands: entry.commands,
                 lock_path: entry.lock_path,
                 folds_case: false,
+                phase: entry.phase,
             };
             let tasks = scope.tasks().clone();
             scope.spawn("job", async move {
@@ -195,217 +359,6 @@ impl<S: BlobStore> Subsystem for Syncer<S> {
         self.quit.cancel();
         scope.finish().await
     }
-}
-
-/// Reads and nudges running entries.
-#[derive(Debug, Clone)]
-pub struct Handle(Vec<(watch::Receiver<JobStatus>, Arc<Notify>)>);
-
-impl Handle {
-    /// How every entry is.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<JobStatus> {
-        self.0
-            .iter()
-            .map(|(status, _)| status.borrow().clone())
-            .collect()
-    }
-
-    /// Starts the next pass of the entry `name` now. Whether there is such an entry.
-    #[must_use]
-    pub fn run_now(&self, name: &str) -> bool {
-        let entry = self
-            .0
-            .iter()
-            .find(|(status, _)| status.borrow().name == name);
-        if let Some((_, nudge)) = entry {
-            nudge.notify_one();
-        }
-        entry.is_some()
-    }
-}
-
-/// One line of a dry run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanLine {
-    /// `get`, `repair`, `verify`, `adopt`, `attributes`, `mkdir`, `delete`, `refuse`.
-    pub action: &'static str,
-    /// The name below the destination.
-    pub name: String,
-    /// Bytes to fetch.
-    pub bytes: u64,
-    /// Why it is refused; empty otherwise.
-    pub reason: &'static str,
-}
-
-/// The sums of a dry run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PlanSummary {
-    /// Files the container holds and the entry wants.
-    pub remote: u64,
-    /// Files as they should be.
-    pub unchanged: u64,
-    /// Files to fetch, or to compare first.
-    pub gets: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Files to delete.
-    pub deletes: u64,
-    /// Blobs that cannot become files.
-    pub refused: u64,
-    /// The guard that would hold the deletes back.
-    pub held: Option<crate::plan::Guard>,
-}
-
-/// Why a dry run failed; what to do is in the text.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PlanError(String);
-
-/// What a pass of `config` would do now, without doing it. `line` is called for everything that is not as it should be.
-///
-/// # Errors
-/// If the container cannot be listed to its end, or the disk cannot be read.
-pub async fn plan(
-    config: &Config,
-    secrets: &SecretDirs,
-    state_dir: &Path,
-    line: impl FnMut(PlanLine),
-) -> Result<PlanSummary, PlanError> {
-    let store = AzureStore::new(config, secrets).map_err(|error| PlanError(chain(&error)))?;
-    plan_with(config, store, state_dir, line).await
-}
-
-async fn plan_with<S: BlobStore>(
-    config: &Config,
-    store: S,
-    state_dir: &Path,
-    mut line: impl FnMut(PlanLine),
-) -> Result<PlanSummary, PlanError> {
-    let failed = |error: &dyn std::error::Error| PlanError(error.to_string());
-    let metrics =
-        Metrics::register(&Registry::new()).map_err(|error: MetricsError| failed(&error))?;
-    let attempts = attempts(config, &metrics, &CancellationToken::new());
-    store
-        .refresh_credential()
-        .await
-        .map_err(|error| PlanError(format!("{}; {}", chain(&error), error.advice())))?;
-    let store = Arc::new(store);
-    let mut sort = false;
-    loop {
-        let (index, config_for_look) = (index_store(config, state_dir), config.clone());
-        let look = spawn_blocking(move || {
-            let index = index.open().map_err(SurveyError::Index)?;
-            let root = Root::look(&config_for_look)?;
-            Ok::<_, SurveyError>((index, root.map(Arc::new)))
-        });
-        let (index, root) = look
-            .await
-            .map_err(|error| failed(&error))?
-            .map_err(|error| PlanError(chain(&error)))?;
-        let mut survey = Survey::new(Arc::clone(&store), config, attempts.clone(), index, root)
-            .map_err(|error| failed(&error))?;
-        match dry_run(config, &mut survey, sort, &mut line).await {
-            Err(SurveyError::Unsorted) if !sort => sort = true,
-            Err(error) => return Err(PlanError(chain(&error))),
-            Ok(summary) => return Ok(summary),
-        }
-    }
-}
-
-async fn dry_run<S: BlobStore>(
-    config: &Config,
-    survey: &mut Survey<S>,
-    sort: bool,
-    line: &mut impl FnMut(PlanLine),
-) -> Result<PlanSummary, SurveyError> {
-    if sort {
-        survey.sort().await?;
-    }
-    let mut summary = PlanSummary::default();
-    while let Some(batch) = survey.next().await? {
-        for decision in batch {
-            if matches!(decision, Decision::Keep(_)) {
-                summary.unchanged += 1;
-            } else if let Some(shown) = show(decision) {
-                match shown.action {
-                    "get" | "repair" | "verify" => {
-                        summary.gets += 1;
-                        summary.bytes += shown.bytes;
-                    }
-                    "refuse" => summary.refused += 1,
-                    _ => {}
-                }
-                line(shown);
-            }
-        }
-    }
-    let census = survey.census();
-    summary.remote = census.remote;
-    summary.deletes = census.deletes;
-    summary.held = crate::plan::guard(census, config.max_delete, config.max_delete_percent).err();
-    Ok(summary)
-}
-
-fn show(decision: Decision) -> Option<PlanLine> {
-    let line = |action, name: Box<str>, bytes, reason| {
-        Some(PlanLine {
-            action,
-            name: name.into(),
-            bytes,
-            reason,
-        })
-    };
-    match decision {
-        Decision::Keep(_) | Decision::Forget(_) => None,
-        Decision::Adopt(record) => line("adopt", record.name, 0, ""),
-        Decision::Attributes(record) => line("attributes", record.name, 0, ""),
-        Decision::Delete(record) => line("delete", record.name, 0, ""),
-        Decision::Mkdir { name, .. } => line("mkdir", name, 0, ""),
-        Decision::Verify { remote, .. } => line("verify", remote.name, remote.size, ""),
-        Decision::Get {
-            remote,
-            why: Why::Drift,
-            ..
-        } => line("repair", remote.name, remote.size, ""),
-        Decision::Get { remote, .. } | Decision::Clear { remote, .. } => {
-            line("get", remote.name, remote.size, "")
-        }
-        Decision::Refuse { name, reason, .. } => line("refuse", name, 0, reason.label()),
-    }
-}
-
-/// Lists one page of every entry's container, for `lamplighter check --online`.
-pub async fn probe(entries: &[Config], secrets: &SecretDirs) -> Vec<OnlineCheck> {
-    let mut rows = Vec::with_capacity(entries.len());
-    for config in entries {
-        rows.push(OnlineCheck {
-            what: format!("sync {}", config.name),
-            target: format!("{}/{}", config.container, config.prefix),
-            outcome: probe_one(config, secrets).await,
-        });
-    }
-    rows
-}
-
-async fn probe_one(config: &Config, secrets: &SecretDirs) -> Result<String, String> {
-    let store = AzureStore::new(config, secrets).map_err(|error| chain(&error))?;
-    let answer = async {
-        let expiry = store.refresh_credential().await?;
-        Ok((expiry, store.list_page(&config.prefix, None).await?))
-    };
-    let answer: Result<_, crate::store::StoreError> = answer.await;
-    let (expiry, page) =
-        answer.map_err(|error| format!("{}; {}", chain(&error), error.advice()))?;
-    let more = if page.next.is_some() {
-        ", and more"
-    } else {
-        ""
-    };
-    let ends = expiry.map_or_else(String::new, |end| {
-        format!("; the SAS ends {}", humantime::format_rfc3339_seconds(end))
-    });
-    Ok(format!("{} blobs{more}{ends}", page.blobs.len()))
 }
 
 #[cfg(test)]

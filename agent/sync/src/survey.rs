@@ -1,7 +1,9 @@
 //! Lists the container page by page, compares it with the index and the disk, and yields decisions in the order of their
 //! names, in memory for one page. Changes nothing, so a dry run is a survey whose decisions are printed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
@@ -9,8 +11,9 @@ use tokio::task::spawn_blocking;
 use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::index::{Kind, Reader, Record};
+use crate::manifest::{self, Entry, ManifestError};
 use crate::plan::{Admission, Census, Decision, Judge, Merge, MergeError, Observed, Pair, decide};
-use crate::store::{BlobStore, Listed, Page, StoreError};
+use crate::store::{BlobStore, ETag, Listed, Page, StoreError};
 use crate::tree::{Near, Root, TreeError};
 
 /// How many names are looked at in one go off the runtime's workers.
@@ -27,6 +30,8 @@ pub(crate) enum SurveyError {
     Unsorted,
     #[error("the list is not in byte order and has more than {SORTED_MAX} blobs")]
     TooMany,
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     #[error("the index cannot be read")]
     Index(#[source] io::Error),
     #[error(transparent)]
@@ -45,6 +50,10 @@ enum Progress {
     Page(Option<String>),
     /// The whole list, sorted here; the next page is cut from its end, so it is kept backwards.
     Sorted(Vec<Listed>),
+    /// The next page is read from a manifest.
+    Manifest(Box<manifest::Reader<BufReader<File>>>),
+    /// The next page is made of an index: what is there is compared with what was written.
+    Known(Box<Reader>),
     /// The list is complete; what is left is in the index only.
     Rest,
     /// Nothing is left.
@@ -134,6 +143,22 @@ impl<S: BlobStore> Survey<S> {
         Ok(())
     }
 
+    /// Takes the names from the manifest at `path` instead of listing.
+    pub(crate) async fn follow(&mut self, path: PathBuf) -> Result<(), SurveyError> {
+        let open = spawn_blocking(move || {
+            let file = File::open(path).map_err(ManifestError::Io)?;
+            manifest::Reader::new(BufReader::new(file))
+        });
+        let reader = open.await.map_err(|_| SurveyError::CutShort)??;
+        self.progress = Progress::Manifest(Box::new(reader));
+        Ok(())
+    }
+
+    /// Takes the names from `known` instead of listing.
+    pub(crate) fn recall(&mut self, known: Reader) {
+        self.progress = Progress::Known(Box::new(known));
+    }
+
     /// The next decisions; empty batches may come, `None` after the last one. Then, and only then, the list was complete.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Decision>>, SurveyError> {
         let page = match std::mem::replace(&mut self.progress, Progress::End) {
@@ -154,6 +179,8 @@ impl<S: BlobStore> Survey<S> {
                 };
                 Some(page)
             }
+            Progress::Manifest(reader) => Some(self.manifest_page(reader).await?),
+            Progress::Known(reader) => Some(self.known_page(reader).await?),
             Progress::Rest => {
                 self.progress = Progress::Rest;
                 None
@@ -178,6 +205,39 @@ impl<S: BlobStore> Survey<S> {
         self.census.indexed += census.indexed;
         self.census.deletes += census.deletes;
         Ok(Some(decisions))
+    }
+
+    async fn manifest_page(
+        &mut self,
+        mut reader: Box<manifest::Reader<BufReader<File>>>,
+    ) -> Result<Vec<Listed>, SurveyError> {
+        let work = spawn_blocking(move || {
+            let page: Result<Vec<_>, _> = (&mut *reader).take(BATCH).collect();
+            (reader, page)
+        });
+        let (reader, page) = work.await.map_err(|_| SurveyError::CutShort)?;
+        let page = page?;
+        self.progress = if page.is_empty() {
+            Progress::Rest
+        } else {
+            Progress::Manifest(reader)
+        };
+        Ok(page.into_iter().map(Entry::into_listed).collect())
+    }
+
+    async fn known_page(&mut self, mut reader: Box<Reader>) -> Result<Vec<Listed>, SurveyError> {
+        let work = spawn_blocking(move || {
+            let page = known_page(&mut reader);
+            (reader, page)
+        });
+        let (reader, page) = work.await.map_err(|_| SurveyError::CutShort)?;
+        let page = page.map_err(SurveyError::Index)?;
+        self.progress = if page.is_empty() {
+            Progress::Rest
+        } else {
+            Progress::Known(reader)
+        };
+        Ok(page)
     }
 
     /// What was counted so far.
@@ -248,6 +308,38 @@ impl Bench {
         }
         Ok((decisions, census))
     }
+}
+
+/// What an index says, as a list of the container as it was then.
+fn known_page(reader: &mut Reader) -> io::Result<Vec<Listed>> {
+    let mut page = Vec::new();
+    for record in reader.by_ref() {
+        let Record { name, kind } = record?;
+        page.push(match kind {
+            Kind::File(file) => Listed {
+                name,
+                size: file.size,
+                content: manifest::content_of(&file.etag),
+                etag: file.etag,
+                md5: Some(file.md5),
+                directory: false,
+                origin: None,
+            },
+            Kind::Directory => Listed {
+                name,
+                size: 0,
+                etag: ETag::new(""),
+                md5: None,
+                directory: false,
+                content: None,
+                origin: None,
+            },
+        });
+        if page.len() >= BATCH {
+            break;
+        }
+    }
+    Ok(page)
 }
 
 fn deletes_file(decision: &Decision) -> bool {

@@ -2,8 +2,10 @@
 //! following a symbolic link, content is written aside and takes its name whole. Blocking; call it off the runtime's workers.
 
 mod clear;
+mod link;
 mod owner;
 mod staged;
+mod trash;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,11 +23,12 @@ use crate::names::{RESERVED, Refusal};
 use crate::plan::Observed;
 use crate::store::Md5;
 
-pub(crate) use owner::OwnerError;
+pub use owner::OwnerError;
+pub(crate) use owner::check as check_owner;
 pub(crate) use staged::Staged;
 
 /// Where content is written before it takes its name; below the destination, so that a rename can bring it there.
-const STAGING: &str = ".lamplighter-staging";
+pub(crate) const STAGING: &str = ".lamplighter-staging";
 /// Nobody but the agent looks into it, the web server least of all.
 const STAGING_MODE: u32 = 0o700;
 
@@ -63,7 +66,7 @@ impl TreeError {
         }
     }
 
-    fn new(what: &'static str, path: &str, errno: Errno) -> Self {
+    pub(crate) fn new(what: &'static str, path: &str, errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => {
                 Self::DiskFull(format!("cannot {what} {path}: {}", io::Error::from(errno)))
@@ -84,7 +87,7 @@ impl TreeError {
         }
     }
 
-    fn io(what: &'static str, path: &str, error: &io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: &str, error: &io::Error) -> Self {
         let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
         Self::new(what, path, errno)
     }
@@ -208,7 +211,7 @@ impl Root {
     }
 
     /// Opens the directory `name` (empty: the destination itself) without following any link.
-    fn directory(&self, name: &str) -> Result<Directory<'_>, Errno> {
+    pub(crate) fn directory(&self, name: &str) -> Result<Directory<'_>, Errno> {
         if name.is_empty() {
             return Ok(Directory::Root(self.dir.as_fd()));
         }
@@ -429,7 +432,8 @@ enum Place {
     Barred,
 }
 
-enum Directory<'a> {
+#[derive(Debug)]
+pub(crate) enum Directory<'a> {
     Root(BorrowedFd<'a>),
     Below(OwnedFd),
 }
@@ -448,7 +452,7 @@ fn split(name: &str) -> (&str, &str) {
     name.rsplit_once('/').unwrap_or(("", name))
 }
 
-fn fingerprint(stat: &Stat) -> Fingerprint {
+pub(crate) fn fingerprint(stat: &Stat) -> Fingerprint {
     let nanoseconds = |seconds: i64, rest: u64| {
         seconds
             .saturating_mul(1_000_000_000)

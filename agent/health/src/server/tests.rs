@@ -322,6 +322,7 @@ fn a_taken_address_is_named_with_its_key() {
         phases: supervisor.phases(),
         control: supervisor.control(),
         reload: mpsc::channel(1).0,
+        askers: std::collections::BTreeMap::default(),
         beat: heartbeats.add("health"),
         heartbeats,
         last_probe: LastProbe::new(&config),

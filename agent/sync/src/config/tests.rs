@@ -45,16 +45,22 @@ fn an_entry_survives_being_printed_and_read() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_clearly() {
-    let config = parse("direction = \"push\"\nmode = \"release\"").unwrap();
-    let problems = config.problems();
-    assert_eq!(keys(&config), ["direction", "mode"]);
-    assert!(
-        problems
-            .iter()
-            .all(|problem| problem.message.contains("not available yet")),
-        "{problems:?}"
-    );
+fn what_does_not_go_together_is_refused() {
+    for (text, key) in [
+        ("direction = \"push\"\nmode = \"release\"", "mode"),
+        ("direction = \"both\"\nmanifest = \"require\"", "manifest"),
+        ("conflict = \"local-wins\"", "direction"),
+        ("push_deletes = true", "direction"),
+        ("keep_releases = 1", "keep_releases"),
+        ("read_through = \"0.0.0.0:8472\"", "read_through"),
+        (
+            "after_change = [\"systemctl\", \"reload\", \"php-fpm\"]",
+            "after_change",
+        ),
+    ] {
+        assert_eq!(keys(&parse(text).unwrap()), [key], "{text}");
+    }
+    assert!(keys(&parse("direction = \"both\"\nconflict = \"remote-wins\"").unwrap()).is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The end of a pass: guards, deletes, the index.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::task::spawn_blocking;
 
@@ -39,6 +40,11 @@ impl<S: BlobStore> Pass<'_, S> {
             .get(&Refusal::InTheWay)
             .is_some_and(|count| *count > 0);
         self.report.again = in_the_way && !gone.is_empty();
+        if let Some(keep) = config.trash {
+            let root = Arc::clone(root);
+            let work = spawn_blocking(move || root.empty_trash(keep.get(), SystemTime::now()));
+            work.await.map_err(|_| CycleError::CutShort)??;
+        }
         let finished = spawn_blocking(move || finished.without(&gone))
             .await
             .map_err(|_| CycleError::CutShort)?;
@@ -55,12 +61,17 @@ impl<S: BlobStore> Pass<'_, S> {
         if files.is_empty() && directories.is_empty() {
             return Ok(Vec::new());
         }
-        let root = Arc::clone(root);
+        let (root, trash) = (Arc::clone(root), self.engine.config.trash);
         let work = spawn_blocking(move || {
             let (mut gone, mut errors) = (Vec::new(), Vec::new());
             let mut count = 0_u64;
+            let now = SystemTime::now();
             for name in files {
-                match root.delete_file(&name) {
+                let done = match trash {
+                    Some(_) => root.trash_file(&name, now),
+                    None => root.delete_file(&name),
+                };
+                match done {
                     Ok(_) => {
                         count += 1;
                         gone.push(name);
@@ -89,7 +100,7 @@ impl<S: BlobStore> Pass<'_, S> {
 }
 
 /// Forces the files to disk, then lets the index say that they are there.
-pub(super) async fn publish(
+pub(crate) async fn publish(
     finished: Result<Finished, CycleError>,
     root: &Arc<Root>,
 ) -> Result<(), CycleError> {

@@ -1,6 +1,7 @@
 //! What can go wrong in a pass, how far it reaches, and what it is called in the metrics. Pure; no IO.
 
 use crate::fetch::FetchError;
+use crate::manifest::ManifestError;
 use crate::store::StoreError;
 use crate::survey::SurveyError;
 use crate::tree::TreeError;
@@ -18,6 +19,14 @@ pub(crate) enum CycleError {
     Tree(#[from] TreeError),
     #[error("the index cannot be written")]
     Index(#[source] std::io::Error),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("the manifest cannot be fetched")]
+    NoManifest(#[source] StoreError),
+    #[error("the container changed while it was read; waiting until it holds still")]
+    Moving,
+    #[error("the releases cannot be arranged")]
+    Releases(#[source] std::io::Error),
     #[error("a filter is no glob")]
     Filter(#[from] globset::Error),
     #[error("a part of the pass was cut short")]
@@ -26,22 +35,24 @@ pub(crate) enum CycleError {
 
 impl FetchError {
     /// Whether no other file would fare better.
-    pub(super) fn is_general(&self) -> bool {
+    pub(crate) fn is_general(&self) -> bool {
         match self {
             Self::Store(error) => error.is_general(),
             Self::Tree(error) => error.is_general(),
             Self::CutShort => true,
-            Self::Checksum { .. } | Self::Penalised | Self::Unsettled => false,
+            Self::Checksum { .. } | Self::Content { .. } | Self::Penalised | Self::Unsettled => {
+                false
+            }
         }
     }
 
     /// The metric label.
-    pub(super) const fn label(&self) -> &'static str {
+    pub(crate) const fn label(&self) -> &'static str {
         match self {
             Self::Store(error) => error.label(),
             Self::Tree(TreeError::DiskFull(_)) => "disk_full",
             Self::Tree(_) => "disk",
-            Self::Checksum { .. } | Self::Penalised => "checksum",
+            Self::Checksum { .. } | Self::Content { .. } | Self::Penalised => "checksum",
             Self::Unsettled => "changed",
             Self::CutShort => "bug",
         }
@@ -59,11 +70,14 @@ impl CycleError {
         match self {
             Self::Survey(SurveyError::List(error)) => error.label(),
             Self::Survey(SurveyError::Unsorted | SurveyError::TooMany) => "list",
+            Self::Survey(SurveyError::Manifest(_)) | Self::Manifest(_) => "manifest",
+            Self::Moving => "changed",
             Self::Survey(SurveyError::Index(_)) | Self::Index(_) => "index",
             Self::Survey(SurveyError::Tree(TreeError::DiskFull(_)))
             | Self::Tree(TreeError::DiskFull(_)) => "disk_full",
-            Self::Survey(SurveyError::Tree(_)) | Self::Tree(_) => "disk",
-            Self::Credential(error) => error.label(),
+            Self::Releases(error) if error.kind() == std::io::ErrorKind::StorageFull => "disk_full",
+            Self::Survey(SurveyError::Tree(_)) | Self::Tree(_) | Self::Releases(_) => "disk",
+            Self::Credential(error) | Self::NoManifest(error) => error.label(),
             Self::Survey(SurveyError::CutShort | SurveyError::Leaving)
             | Self::CutShort
             | Self::Filter(_) => "bug",
@@ -75,6 +89,7 @@ impl CycleError {
     pub(crate) const fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Credential(error)
+            | Self::NoManifest(error)
             | Self::Survey(SurveyError::List(error))
             | Self::Fetch {
                 source: FetchError::Store(error),

@@ -33,14 +33,20 @@ pub(crate) struct Report {
     pub(crate) refused: BTreeMap<Refusal, u64>,
     /// The guard that held the deletes.
     pub(crate) held: Option<Guard>,
+    /// The release that is live, in release mode.
+    pub(crate) release: Option<String>,
+    /// It became live in this pass.
+    pub(crate) switched: bool,
+    /// What is published, and was rolled back from.
+    pub(crate) rolled_back: Option<String>,
     /// What was in the way may be gone now: another pass at once.
     pub(crate) again: bool,
 }
 
 impl Report {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn with(outcome: Outcome) -> Self {
         Self {
-            outcome: Outcome::Done,
+            outcome,
             census: Census {
                 remote: 0,
                 indexed: 0,
@@ -52,6 +58,9 @@ impl Report {
             first_failure: None,
             refused: BTreeMap::new(),
             held: None,
+            release: None,
+            switched: false,
+            rolled_back: None,
             again: false,
         }
     }

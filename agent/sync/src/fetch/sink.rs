@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::FetchError;
 use crate::index::Fingerprint;
-use crate::store::Md5;
+use crate::store::{Md5, Sha256};
 use crate::tree::{Root, Staged, TreeError};
 
 /// How many bytes are collected before they are written.
@@ -18,6 +18,8 @@ pub(super) const FLUSH: usize = 256 * 1024;
 pub(super) struct Sink {
     root: Arc<Root>,
     size: u64,
+    /// What the content must sum up to, if its name says it.
+    content: Option<Sha256>,
     accepted: u64,
     buffer: Vec<Bytes>,
     buffered: usize,
@@ -33,10 +35,11 @@ enum Target {
 }
 
 impl Sink {
-    pub(super) const fn new(root: Arc<Root>, size: u64) -> Self {
+    pub(super) const fn new(root: Arc<Root>, size: u64, content: Option<Sha256>) -> Self {
         Self {
             root,
             size,
+            content,
             accepted: 0,
             buffer: Vec::new(),
             buffered: 0,
@@ -60,8 +63,10 @@ impl Sink {
         let staged = self.settle().await?;
         let chunks = std::mem::take(&mut self.buffer);
         self.buffered = 0;
-        let (root, size) = (Arc::clone(&self.root), self.size);
-        self.target = Target::Busy(spawn_blocking(move || write(&root, size, staged, &chunks)));
+        let (root, size, summed) = (Arc::clone(&self.root), self.size, self.content.is_some());
+        self.target = Target::Busy(spawn_blocking(move || {
+            write(&root, size, summed, staged, &chunks)
+        }));
         Ok(())
     }
 
@@ -73,12 +78,21 @@ impl Sink {
     ) -> Result<(Md5, Fingerprint), FetchError> {
         let staged = self.settle().await?;
         let Self {
-            root, size, buffer, ..
+            root,
+            size,
+            content,
+            buffer,
+            ..
         } = self;
         let name = name.to_owned();
         let ending = spawn_blocking(move || {
-            let staged = write(&root, size, staged, &buffer)?;
+            let staged = write(&root, size, content.is_some(), staged, &buffer)?;
             debug_assert_eq!(staged.written(), size, "the length was checked before");
+            if let (Some(expected), Some(got)) = (content, staged.sha256())
+                && expected != got
+            {
+                return Err(FetchError::Content { expected, got });
+            }
             let got = staged.md5();
             match expected {
                 Some(expected) if expected != got => Err(FetchError::Checksum { expected, got }),
@@ -100,12 +114,13 @@ impl Sink {
 fn write(
     root: &Root,
     size: u64,
+    summed: bool,
     staged: Option<Staged>,
     chunks: &[Bytes],
 ) -> Result<Staged, TreeError> {
     let mut staged = match staged {
         Some(staged) => staged,
-        None => root.stage(size)?,
+        None => root.stage(size, summed)?,
     };
     staged.write(chunks)?;
     Ok(staged)

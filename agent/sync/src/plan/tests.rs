@@ -25,6 +25,8 @@ fn remote(version: &str, md5: Option<Md5>) -> RemoteFile {
         size: 10,
         etag: ETag::new(version),
         md5,
+        content: None,
+        origin: None,
     }
 }
 
@@ -221,6 +223,8 @@ fn listed(name: &str) -> Listed {
         etag: ETag::new("1"),
         md5: None,
         directory: false,
+        content: None,
+        origin: None,
     }
 }
 

@@ -3,39 +3,48 @@
 //! What the crate does not do well is done here or by the caller: retries (its own sleep as long as `Retry-After` says, without
 //! a limit), resuming a body, keeping secrets out of URLs. Every request is one attempt.
 
+mod signer;
 mod transport;
 
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
-use async_trait::async_trait;
 use azure_core::http::headers::Headers;
-use azure_core::http::policies::{Policy, PolicyResult};
+use azure_core::http::policies::Policy;
 use azure_core::http::{
-    ClientOptions, Context, Request, RetryOptions, StatusCode, Transport, UserAgentOptions,
+    ClientOptions, Etag, RetryOptions, StatusCode, Transport, UserAgentOptions,
 };
 use azure_core::{Error, error::ErrorKind};
 use azure_storage_blob::models::{
-    BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, BlobItem, ListBlobsIncludeItem,
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlobContainerClientListBlobsOptions,
+    BlobItem, BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
+    ListBlobsIncludeItem,
 };
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use lamplighter_core::config::{SecretDirs, SecretFile};
-use lamplighter_core::secret::{self, Secret};
+use lamplighter_core::config::SecretDirs;
+use lamplighter_core::identity::TokenSource;
 use lamplighter_core::tls::{TlsClient, TlsError};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use super::credential::{Credential, Signable};
-use super::{BlobStore, Body, ETag, Listed, Md5, Page, RemoteFile, StoreError};
-use crate::config::Config;
+use super::{
+    Attributes, BlobStore, BlockId, Body, Condition, ETag, Listed, Md5, Page, RemoteFile,
+    StoreError,
+};
+use crate::config::{Auth, Config};
+use signer::{Form, Signer, credential_error};
 
 /// How many blobs a page may hold. The service gives up to 5,000, which the crate makes 20 MiB of memory of.
 const PAGE_MAX: i32 = 2000;
+
+/// More than any body of one request here.
+const WHOLE: usize = 1024 * 1024 * 1024;
+const WHOLE_UPLOAD: u64 = 1024 * 1024 * 1024;
 
 /// A container of an Azure storage account, or of Azurite.
 pub struct AzureStore {
@@ -63,20 +72,32 @@ pub enum SetupError {
     /// The entry names no credential.
     #[error("no credential: name a file in sas_file or in connection_string_file")]
     NoCredential,
+    /// The entry wants the managed identity, and there is no source of tokens.
+    #[error(
+        "auth = \"managed-identity\" works in the running agent only, or where [platform] finds the metadata service"
+    )]
+    NoTokens,
 }
 
 impl AzureStore {
-    /// A client for the container of `config`. Nothing is sent and no secret is read yet.
+    /// A client for the container of `config`; `tokens` are for entries with `auth = "managed-identity"`. Nothing is sent and no secret is read yet.
     ///
     /// # Errors
     /// If the entry's CA or credential settings are unusable.
-    pub fn new(config: &Config, secrets: &SecretDirs) -> Result<Self, SetupError> {
-        let (form, file) = match (&config.sas_file, &config.connection_string_file) {
-            (Some(file), _) => (Form::Sas, file),
-            (None, Some(file)) => (Form::ConnectionString, file),
-            (None, None) => return Err(SetupError::NoCredential),
+    pub fn new(
+        config: &Config,
+        secrets: &SecretDirs,
+        tokens: Option<&TokenSource>,
+    ) -> Result<Self, SetupError> {
+        let files = (&config.sas_file, &config.connection_string_file);
+        let signer = match (config.auth, tokens, files) {
+            (Some(Auth::ManagedIdentity), Some(tokens), _) => Signer::with_tokens(tokens.clone()),
+            (Some(Auth::ManagedIdentity), None, _) => return Err(SetupError::NoTokens),
+            (None, _, (Some(file), _)) => Signer::new(Form::Sas, file, secrets),
+            (None, _, (None, Some(file))) => Signer::new(Form::ConnectionString, file, secrets),
+            (None, _, (None, None)) => return Err(SetupError::NoCredential),
         };
-        let signer = Arc::new(Signer::new(form, file, secrets));
+        let signer = Arc::new(signer);
         let tls = match config.container.as_url().scheme() {
             "https" => Some(TlsClient::new(&config.tls)?.client_config()),
             _ => None,
@@ -101,6 +122,34 @@ impl AzureStore {
         let container = BlobContainerClient::new(url, None, Some(options))
             .map_err(|error| SetupError::Http(text_of(error)))?;
         Ok(Self { container, signer })
+    }
+}
+
+impl AzureStore {
+    /// One request for a body.
+    async fn download(
+        &self,
+        name: &str,
+        options: BlobClientDownloadOptions<'_>,
+    ) -> Result<Body, StoreError> {
+        let blob = self.container.blob_client(name);
+        let answer = quietly(blob.download(Some(options)))
+            .await
+            .map_err(in_blob)?;
+        let headers = &answer.headers;
+        let (start, total) = extent(headers)?;
+        let ranged = header(headers, "content-range").is_some();
+        let whole_md5 = header(headers, "x-ms-blob-content-md5")
+            // without a range, Content-MD5 is that of the whole
+            .or_else(|| header(headers, "content-md5").filter(|_| !ranged));
+        Ok(Body {
+            start,
+            total,
+            etag: header(headers, "etag").map(ETag::new),
+            md5: whole_md5.and_then(decode_md5),
+            content_type: header(headers, "content-type").map(str::to_owned),
+            chunks: answer.body.map_err(in_blob).boxed(),
+        })
     }
 }
 
@@ -142,33 +191,38 @@ impl BlobStore for AzureStore {
         &self,
         name: &str,
         range: Range<u64>,
-        if_match: &ETag,
+        if_match: Option<&ETag>,
     ) -> Result<Body, StoreError> {
         let length = usize::try_from(range.end.saturating_sub(range.start))
             .ok()
             .and_then(NonZero::new);
         let options = BlobClientDownloadOptions {
-            if_match: Some(if_match.as_str().into()),
+            if_match: if_match.map(|etag| etag.as_str().into()),
             // one request for exactly this range: the crate's own splitting buffers whole parts
             parallel: NonZero::new(1),
             partition_size: length,
             range: Some(range.into()),
             ..BlobClientDownloadOptions::default()
         };
-        let blob = self.container.blob_client(name);
-        let answer = quietly(blob.download(Some(options)))
-            .await
-            .map_err(in_blob)?;
-        let headers = &answer.headers;
-        let (start, total) = extent(headers)?;
-        let whole_md5 = header(headers, "x-ms-blob-content-md5");
-        Ok(Body {
-            start,
-            total,
-            etag: header(headers, "etag").map(ETag::new),
-            md5: whole_md5.and_then(decode_md5),
-            chunks: answer.body.map_err(in_blob).boxed(),
-        })
+        self.download(name, options).await
+    }
+
+    async fn get_if_changed(
+        &self,
+        name: &str,
+        known: Option<&ETag>,
+    ) -> Result<Option<Body>, StoreError> {
+        let options = BlobClientDownloadOptions {
+            if_none_match: known.map(|etag| etag.as_str().into()),
+            parallel: NonZero::new(1),
+            partition_size: NonZero::new(WHOLE),
+            ..BlobClientDownloadOptions::default()
+        };
+        match self.download(name, options).await {
+            Ok(body) => Ok(Some(body)),
+            Err(StoreError::Rejected { status: 304, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn head(&self, name: &str) -> Result<RemoteFile, StoreError> {
@@ -183,11 +237,93 @@ impl BlobStore for AzureStore {
                 size,
                 etag,
                 md5: header(headers, "content-md5").and_then(decode_md5),
+                content: None,
+                origin: header(headers, "x-ms-meta-lamplighter_origin").map(Into::into),
             }),
             _ => Err(StoreError::Protocol(
                 "properties without an ETag or a length".to_owned(),
             )),
         }
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        content: Bytes,
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> Result<ETag, StoreError> {
+        let (if_match, if_none_match) = conditions(condition);
+        let options = BlockBlobClientUploadOptions {
+            blob_content_md5: attributes.md5.map(|md5| md5.0.to_vec()),
+            blob_content_type: attributes.content_type.clone(),
+            metadata: metadata(attributes),
+            if_match,
+            if_none_match,
+            parallel: NonZero::new(1),
+            // one request whatever the size; the caller cuts what is too long for one
+            partition_size: NonZero::new(WHOLE_UPLOAD),
+            ..BlockBlobClientUploadOptions::default()
+        };
+        let blob = self.container.blob_client(name).block_blob_client();
+        let answer = quietly(blob.upload(content.into(), Some(options)))
+            .await
+            .map_err(in_write)?;
+        answer
+            .etag
+            .map(|etag| ETag::new(etag.as_ref()))
+            .ok_or_else(|| StoreError::Protocol("a write without an ETag".to_owned()))
+    }
+
+    async fn put_block(&self, name: &str, id: BlockId, content: Bytes) -> Result<(), StoreError> {
+        let blob = self.container.blob_client(name).block_blob_client();
+        let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        quietly(blob.stage_block(&id.to_bytes(), length, content.into(), None))
+            .await
+            .map_err(in_write)?;
+        Ok(())
+    }
+
+    async fn commit_blocks(
+        &self,
+        name: &str,
+        ids: &[BlockId],
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> Result<ETag, StoreError> {
+        let (if_match, if_none_match) = conditions(condition);
+        let options = BlockBlobClientCommitBlockListOptions {
+            blob_content_md5: attributes.md5.map(|md5| md5.0.to_vec()),
+            blob_content_type: attributes.content_type.clone(),
+            metadata: metadata(attributes),
+            if_match,
+            if_none_match,
+            ..BlockBlobClientCommitBlockListOptions::default()
+        };
+        let list = BlockLookupList {
+            latest: Some(ids.iter().map(|id| id.to_bytes()).collect()),
+            ..BlockLookupList::default()
+        };
+        let list = list.try_into().map_err(in_write)?;
+        let blob = self.container.blob_client(name).block_blob_client();
+        let answer = quietly(blob.commit_block_list(list, Some(options)))
+            .await
+            .map_err(in_write)?;
+        header(answer.headers(), "etag")
+            .map(ETag::new)
+            .ok_or_else(|| StoreError::Protocol("a write without an ETag".to_owned()))
+    }
+
+    async fn delete(&self, name: &str, if_match: &ETag) -> Result<(), StoreError> {
+        let options = BlobClientDeleteOptions {
+            if_match: Some(if_match.as_str().into()),
+            ..BlobClientDeleteOptions::default()
+        };
+        let blob = self.container.blob_client(name);
+        quietly(blob.delete(Some(options)))
+            .await
+            .map_err(in_write)?;
+        Ok(())
     }
 
     async fn refresh_credential(&self) -> Result<Option<SystemTime>, StoreError> {
@@ -210,18 +346,35 @@ fn listed(item: BlobItem, prefix: &str) -> Result<Listed, StoreError> {
     let properties = item.properties.ok_or_else(|| missing("properties"))?;
     let etag = properties.etag.ok_or_else(|| missing("ETag"))?;
     let metadata = item.metadata.and_then(|metadata| metadata.values);
-    let directory = metadata.is_some_and(|values| {
-        values.iter().any(|(key, value)| {
-            key.eq_ignore_ascii_case("hdi_isfolder") && value.eq_ignore_ascii_case("true")
-        })
-    });
+    let value = |wanted: &str| {
+        let values = metadata.as_ref()?;
+        let found = values
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.as_str())
+    };
+    let directory = value("hdi_isfolder").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     Ok(Listed {
         name: name.into(),
         size: properties.content_length.ok_or_else(|| missing("length"))?,
         etag: ETag::new(etag.as_ref()),
         md5: properties.content_md5.as_deref().and_then(Md5::from_slice),
         directory,
+        content: None,
+        origin: value("lamplighter_origin").map(Into::into),
     })
+}
+
+fn conditions(condition: Condition<'_>) -> (Option<Etag>, Option<Etag>) {
+    match condition {
+        Condition::Absent => (None, Some("*".into())),
+        Condition::Is(etag) => (Some(etag.as_str().into()), None),
+    }
+}
+
+fn metadata(attributes: &Attributes) -> Option<HashMap<String, String>> {
+    let origin = attributes.origin.clone()?;
+    Some(HashMap::from([("lamplighter_origin".to_owned(), origin)]))
 }
 
 fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
@@ -261,6 +414,16 @@ fn in_container(error: Error) -> StoreError {
     }
 }
 
+/// An error about a write: a blob that is there already answers 409 to "only if absent".
+fn in_write(error: Error) -> StoreError {
+    match in_blob(error) {
+        StoreError::Rejected { status: 409, code } if code == "BlobAlreadyExists" => {
+            StoreError::Changed
+        }
+        other => other,
+    }
+}
+
 /// An error about a blob.
 fn in_blob(error: Error) -> StoreError {
     let ErrorKind::HttpResponse {
@@ -284,6 +447,9 @@ fn in_blob(error: Error) -> StoreError {
         },
         StatusCode::NotFound if code == "ContainerNotFound" => StoreError::NoContainer,
         StatusCode::NotFound => StoreError::NotFound,
+        StatusCode::PreconditionFailed | StatusCode::Conflict if code.starts_with("Lease") => {
+            StoreError::Leased
+        }
         StatusCode::PreconditionFailed | StatusCode::RequestedRangeNotSatisfiable => {
             StoreError::Changed
         }
@@ -329,140 +495,6 @@ fn text_of(error: Error) -> String {
     match error.into_inner() {
         Ok(inner) => lamplighter_core::fault::chain(&*inner),
         Err(error) => error.to_string(),
-    }
-}
-
-/// Gives back the error that the signer put into the crate's.
-fn credential_error(error: Error) -> StoreError {
-    error
-        .into_inner()
-        .ok()
-        .and_then(|inner| inner.downcast::<StoreError>().ok())
-        .map_or(StoreError::BadCredential("it cannot sign"), |inner| *inner)
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    Sas,
-    ConnectionString,
-}
-
-/// Signs every request with the secret as it is on disk now. The URLs of clients, errors and logs never hold a SAS: it is
-/// added to the request as the last thing before it is sent.
-#[derive(Debug)]
-struct Signer {
-    form: Form,
-    path: PathBuf,
-    current: ArcSwapOption<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    raw: Secret,
-    credential: Credential,
-}
-
-impl Signer {
-    fn new(form: Form, file: &SecretFile, secrets: &SecretDirs) -> Self {
-        Self {
-            form,
-            path: secrets.resolve(file),
-            current: ArcSwapOption::empty(),
-        }
-    }
-
-    async fn refresh(&self) -> Result<Option<SystemTime>, StoreError> {
-        let path = self.path.clone();
-        let raw = tokio::task::spawn_blocking(move || secret::read(&path))
-            .await
-            .map_err(|_| StoreError::BadCredential("reading it was cut short"))??;
-        let known = self.current.load_full();
-        let known = match known {
-            Some(known) if known.raw.expose() == raw.expose() => known,
-            _ => {
-                let credential = match self.form {
-                    Form::Sas => Credential::from_sas(&raw),
-                    Form::ConnectionString => Credential::from_connection_string(&raw),
-                }?;
-                let known = Arc::new(Known { raw, credential });
-                self.current.store(Some(Arc::clone(&known)));
-                known
-            }
-        };
-        Ok(known.credential.expiry())
-    }
-
-    fn sign(&self, request: &mut Request) -> Result<(), StoreError> {
-        let Some(known) = self.current.load_full() else {
-            return Err(StoreError::BadCredential("it was not read yet"));
-        };
-        match &known.credential {
-            Credential::Sas(sas) => {
-                let sas = sas
-                    .expose_str()
-                    .map_err(|_| StoreError::BadCredential("the SAS is not text"))?;
-                let query = match request.url().query() {
-                    Some(query) if !query.is_empty() => format!("{query}&{sas}"),
-                    _ => sas.to_owned(),
-                };
-                request.url_mut().set_query(Some(&query));
-                Ok(())
-            }
-            Credential::SharedKey { account, key } => sign_with_key(request, account, key),
-        }
-    }
-}
-
-fn sign_with_key(request: &mut Request, account: &str, key: &Secret) -> Result<(), StoreError> {
-    request.insert_header("x-ms-date", httpdate::fmt_http_date(SystemTime::now()));
-    let names: Vec<String> = request
-        .headers()
-        .iter()
-        .map(|(name, _)| name.as_str().to_lowercase())
-        .collect();
-    let headers: Vec<(&str, &str)> = names
-        .iter()
-        .map(String::as_str)
-        .zip(request.headers().iter().map(|(_, value)| value.as_str()))
-        .collect();
-    let method = request.method();
-    let text = Signable {
-        verb: method.as_str(),
-        url: request.url(),
-        headers: &headers,
-    }
-    .string_to_sign(account);
-    let key = key
-        .expose_str()
-        .map_err(|_| StoreError::BadCredential("the account key is not text"))?;
-    let key = azure_core::credentials::Secret::new(key.to_owned());
-    let signature = azure_core::hmac::hmac_sha256(&text, &key)
-        .map_err(|_| StoreError::BadCredential("the account key is not base64"))?;
-    request.insert_header("authorization", format!("SharedKey {account}:{signature}"));
-    Ok(())
-}
-
-#[expect(
-    elided_lifetimes_in_paths,
-    reason = "async_trait's lifetimes must be spelled as in the trait"
-)]
-#[async_trait]
-impl Policy for Signer {
-    async fn send(
-        &self,
-        context: &Context,
-        request: &mut Request,
-        next: &[Arc<dyn Policy>],
-    ) -> PolicyResult {
-        self.sign(request)
-            .map_err(|error| Error::new(ErrorKind::Credential, error))?;
-        match next.split_first() {
-            Some((first, rest)) => first.send(context, request, rest).await,
-            None => Err(Error::with_message(
-                ErrorKind::Other,
-                "the pipeline has no transport",
-            )),
-        }
     }
 }
 

@@ -9,7 +9,12 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use md5::{Digest, Md5 as Hasher};
 
-use super::{BlobStore, Body, ETag, Listed, Md5, Page, RemoteFile, StoreError};
+use tokio::time::Instant;
+
+use super::{
+    Attributes, BlobStore, BlockId, Body, Condition, ETag, Listed, Md5, Page, RemoteFile,
+    StoreError,
+};
 
 /// What happens to a request.
 #[derive(Debug, Clone)]
@@ -48,11 +53,15 @@ struct Blob {
     etag: ETag,
     md5: Option<Md5>,
     directory: bool,
+    origin: Option<Box<str>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     blobs: BTreeMap<String, Blob>,
+    blocks: BTreeMap<String, BTreeMap<Vec<u8>, Bytes>>,
+    /// When each request came, if somebody wants to know.
+    times: Option<Vec<Instant>>,
     versions: u64,
     faults: BTreeMap<String, VecDeque<Fault>>,
     log: Vec<String>,
@@ -114,6 +123,7 @@ impl Fake {
             etag,
             md5,
             directory,
+            origin: None,
         };
         state.blobs.insert(name.to_owned(), blob);
     }
@@ -173,6 +183,9 @@ impl Fake {
         let latency = {
             let mut state = self.state();
             state.under_way += 1;
+            if let Some(times) = &mut state.times {
+                times.push(Instant::now());
+            }
             state.most_under_way = state.most_under_way.max(state.under_way);
             state.latency
         };
@@ -181,6 +194,55 @@ impl Fake {
             tokio::time::sleep(latency).await;
         }
         guard
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        content: Bytes,
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> Result<ETag, StoreError> {
+        let now = self.blob(name).ok().map(|blob| blob.etag);
+        let agrees = match condition {
+            Condition::Absent => now.is_none(),
+            Condition::Is(etag) => now.as_ref() == Some(etag),
+        };
+        if !agrees {
+            return Err(StoreError::Changed);
+        }
+        let mut state = self.state();
+        state.versions += 1;
+        let etag = ETag::new(&format!("0x{:X}", state.versions));
+        let blob = Blob {
+            content,
+            etag: etag.clone(),
+            md5: attributes.md5,
+            directory: false,
+            origin: attributes.origin.as_deref().map(Into::into),
+        };
+        state.blobs.insert(name.to_owned(), blob);
+        Ok(etag)
+    }
+
+    /// Every blob with its content.
+    pub(crate) fn all(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state();
+        state
+            .blobs
+            .iter()
+            .map(|(name, blob)| (name.clone(), blob.content.to_vec()))
+            .collect()
+    }
+
+    /// Notes from now on when requests come.
+    pub(crate) fn note_times(&self) {
+        self.state().times = Some(Vec::new());
+    }
+
+    /// When requests came since [`Fake::note_times`].
+    pub(crate) fn times(&self) -> Vec<Instant> {
+        self.state().times.clone().unwrap_or_default()
     }
 
     fn blob(&self, name: &str) -> Result<Blob, StoreError> {
@@ -234,6 +296,8 @@ impl BlobStore for Fake {
                 etag: blob.etag.clone(),
                 md5: blob.md5,
                 directory: blob.directory,
+                content: None,
+                origin: blob.origin.clone(),
             })
             .collect();
         let end = start + blobs.len();
@@ -253,7 +317,7 @@ impl BlobStore for Fake {
         &self,
         name: &str,
         range: Range<u64>,
-        if_match: &ETag,
+        if_match: Option<&ETag>,
     ) -> Result<Body, StoreError> {
         let guard = self.enter().await;
         let request = format!("get {name} {}-{}", range.start, range.end);
@@ -263,13 +327,15 @@ impl BlobStore for Fake {
             Some(Fault::Throttle(after)) => return Err(throttled(*after)),
             Some(Fault::Silence) => std::future::pending().await,
             Some(Fault::Replace(content) | Fault::Sloppy(content)) => {
-                self.put(name, content.clone())
+                Self::put(self, name, content.clone())
             }
-            Some(Fault::Delete) => self.delete(name),
+            Some(Fault::Delete) => Self::delete(self, name),
             _ => {}
         }
         let blob = self.blob(name)?;
-        if blob.etag != *if_match && !matches!(fault, Some(Fault::Sloppy(_))) {
+        if if_match.is_some_and(|etag| *etag != blob.etag)
+            && !matches!(fault, Some(Fault::Sloppy(_)))
+        {
             return Err(StoreError::Changed);
         }
         let total = blob.content.len();
@@ -314,8 +380,126 @@ impl BlobStore for Fake {
             total: total as u64,
             etag: Some(blob.etag),
             md5: blob.md5,
+            content_type: None,
             chunks: stream::iter(chunks).chain(end_of_body).boxed(),
         })
+    }
+
+    async fn get_if_changed(
+        &self,
+        name: &str,
+        known: Option<&ETag>,
+    ) -> Result<Option<Body>, StoreError> {
+        let _guard = self.enter().await;
+        let fault = self.next_fault(name, format!("read {name}"));
+        match fault {
+            Some(Fault::Error(error)) => return Err(error()),
+            Some(Fault::Throttle(after)) => return Err(throttled(after)),
+            Some(Fault::Silence) => std::future::pending().await,
+            _ => {}
+        }
+        let blob = self.blob(name)?;
+        if known == Some(&blob.etag) {
+            return Ok(None);
+        }
+        let mut content = blob.content.clone();
+        let mut tail: Vec<Result<Bytes, StoreError>> = Vec::new();
+        match fault {
+            Some(Fault::Cut(count)) => {
+                content.truncate(count);
+                tail.push(Err(StoreError::Unreachable("connection reset".to_owned())));
+            }
+            Some(Fault::Short(count)) => content.truncate(count),
+            _ => {}
+        }
+        let chunks: Vec<_> = content
+            .chunks(16 * 1024)
+            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+            .chain(tail)
+            .collect();
+        Ok(Some(Body {
+            start: 0,
+            total: blob.content.len() as u64,
+            etag: Some(blob.etag),
+            md5: blob.md5,
+            content_type: None,
+            chunks: stream::iter(chunks).boxed(),
+        }))
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        content: Bytes,
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> Result<ETag, StoreError> {
+        let _guard = self.enter().await;
+        match self.next_fault(name, format!("put {name}")) {
+            Some(Fault::Error(error)) => return Err(error()),
+            Some(Fault::Throttle(after)) => return Err(throttled(after)),
+            Some(Fault::Silence) => std::future::pending().await,
+            Some(Fault::Replace(other)) => Self::put(self, name, other),
+            // done, and the answer is lost
+            Some(Fault::Cut(_)) => {
+                self.write(name, content, condition, attributes)?;
+                return Err(StoreError::Unreachable("connection reset".to_owned()));
+            }
+            _ => {}
+        }
+        self.write(name, content, condition, attributes)
+    }
+
+    async fn put_block(&self, name: &str, id: BlockId, content: Bytes) -> Result<(), StoreError> {
+        let _guard = self.enter().await;
+        match self.next_fault(name, format!("block {name} {}", id.place)) {
+            Some(Fault::Error(error)) => return Err(error()),
+            Some(Fault::Throttle(after)) => return Err(throttled(after)),
+            _ => {}
+        }
+        let mut state = self.state();
+        let blocks = state.blocks.entry(name.to_owned()).or_default();
+        blocks.insert(id.to_bytes(), content);
+        Ok(())
+    }
+
+    async fn commit_blocks(
+        &self,
+        name: &str,
+        ids: &[BlockId],
+        condition: Condition<'_>,
+        attributes: &Attributes,
+    ) -> Result<ETag, StoreError> {
+        let _guard = self.enter().await;
+        match self.next_fault(name, format!("commit {name}")) {
+            Some(Fault::Error(error)) => return Err(error()),
+            Some(Fault::Replace(other)) => Self::put(self, name, other),
+            _ => {}
+        }
+        let blocks = self.state().blocks.remove(name).unwrap_or_default();
+        let mut content = Vec::new();
+        for id in ids {
+            let block = blocks
+                .get(&id.to_bytes())
+                .ok_or_else(|| StoreError::Rejected {
+                    status: 400,
+                    code: "InvalidBlockList".to_owned(),
+                })?;
+            content.extend_from_slice(block);
+        }
+        self.write(name, content.into(), condition, attributes)
+    }
+
+    async fn delete(&self, name: &str, if_match: &ETag) -> Result<(), StoreError> {
+        let _guard = self.enter().await;
+        if let Some(Fault::Error(error)) = self.next_fault(name, format!("delete {name}")) {
+            return Err(error());
+        }
+        if self.blob(name)?.etag != *if_match {
+            return Err(StoreError::Changed);
+        }
+        Self::delete(self, name);
+        Ok(())
     }
 
     async fn head(&self, name: &str) -> Result<RemoteFile, StoreError> {
@@ -326,6 +510,8 @@ impl BlobStore for Fake {
             size: blob.content.len() as u64,
             etag: blob.etag,
             md5: blob.md5,
+            content: None,
+            origin: blob.origin,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Whole lives of entries: gates, health, pauses, leaving, and the dry run.
 
+mod herd;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,11 +9,13 @@ use lamplighter_core::health::{Condition, HealthBoard, Reach, Report};
 use lamplighter_core::lifecycle::{
     Control, DrainSource, Phase, Stage, Supervisor, SupervisorConfig,
 };
+use lamplighter_core::metrics::Registry;
 use lamplighter_core::units::Millis;
 use tempfile::TempDir;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
+use super::dry::plan_with;
 use super::*;
 use crate::config::Fsync;
 use crate::rig;
@@ -52,10 +56,14 @@ fn live(fake: &Fake, change: impl FnOnce(&mut Config)) -> Life {
 }
 
 fn live_in(dir: TempDir, fake: &Fake, change: impl FnOnce(&mut Config)) -> Life {
+    live_as("vm0", dir, fake, change)
+}
+
+fn live_as(instance: &str, dir: TempDir, fake: &Fake, change: impl FnOnce(&mut Config)) -> Life {
     let config = config_in(dir.path(), change);
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).unwrap();
-    let syncer = Syncer::with_stores(vec![(config, fake.clone())], dir.path(), &metrics);
+    let syncer = Syncer::with_stores(vec![(config, fake.clone())], instance, dir.path(), &metrics);
     let handle = syncer.handle();
     let board = HealthBoard::new();
     let supervision = SupervisorConfig {
@@ -105,7 +113,7 @@ impl Life {
     }
 
     async fn synced(&self) {
-        let mut status = self.handle.0[0].0.clone();
+        let mut status = self.handle.0[0].status.clone();
         let seen = status.wait_for(|status| status.last_success.is_some());
         tokio::time::timeout(Duration::from_secs(3600), seen)
             .await
@@ -253,10 +261,7 @@ async fn what_a_pass_says_is_what_the_operator_has_to_do() {
         "{}",
         report.reason
     );
-    assert_eq!(
-        life.status().held,
-        Some((crate::plan::Guard::MaxDelete, 10))
-    );
+    assert_eq!(life.status().held, Some(("max_delete".to_owned(), 10)));
     // still in step otherwise
     assert!(life.status().last_success.is_some());
     for at in 0..30 {
@@ -357,7 +362,7 @@ async fn a_second_agent_on_the_same_entry_waits() {
     let config = config_in(&place, |_| {});
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let other = Fake::new();
-    let second = Syncer::with_stores(vec![(config, other.clone())], &place, &metrics);
+    let second = Syncer::with_stores(vec![(config, other.clone())], "vm1", &place, &metrics);
     let board = HealthBoard::new();
     let supervision = SupervisorConfig {
         drain_deadline: Duration::from_secs(30),

@@ -2,16 +2,66 @@
 
 use std::path::Path;
 
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::config::Config;
+
 /// A user or group that cannot be found.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OwnerError {
+pub enum OwnerError {
+    /// No such name.
     #[error("there is no {kind} {name:?} on this machine")]
-    Unknown { kind: &'static str, name: String },
+    Unknown {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No table of names.
     #[error("cannot read {path}")]
     Unreadable {
+        /// The table.
         path: &'static str,
+        /// Why.
         source: std::io::Error,
     },
+    /// The kernel does not let us.
+    #[error(
+        "the agent may not give files to {wanted}: that takes CAP_CHOWN, which the shipped unit does not have; leave owner and \
+         group out (files are the agent's, readable by all), or allow it in a drop-in: AmbientCapabilities=CAP_CHOWN, \
+         CapabilityBoundingSet=CAP_CHOWN, SystemCallFilter=@chown"
+    )]
+    NotAllowed {
+        /// Owner and group.
+        wanted: String,
+    },
+}
+
+/// Whether files can be given to the owner and group of `config`, tried on a file without a name in `dir`.
+pub(crate) fn check(config: &Config, dir: &Path) -> Result<(), OwnerError> {
+    let user = config.owner.as_deref().map(uid).transpose()?;
+    let group = config.group.as_deref().map(gid).transpose()?;
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let Ok(file) = fs::open(dir, flags, Mode::from_raw_mode(0o600)) else {
+        // a file system without nameless files: the first file will tell
+        return Ok(());
+    };
+    let (user, group) = (user.map(fs::Uid::from_raw), group.map(fs::Gid::from_raw));
+    match fs::fchown(&file, user, group) {
+        Err(Errno::PERM) => Err(OwnerError::NotAllowed {
+            wanted: [&config.owner, &config.group]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(":"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The number of a user, given by name or number.

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use md5::{Digest, Md5 as Hasher};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
+use sha2::Sha256 as Sha256Hasher;
 
 use super::{Root, TreeError, apply_policy, fingerprint, split};
 use crate::config::Fsync;
 use crate::index::Fingerprint;
-use crate::store::Md5;
+use crate::store::{Md5, Sha256};
 
 /// From this size on the space is asked for in advance, so that a disk that is too small is found at once.
 const PREALLOCATE_MIN: u64 = 1024 * 1024;
@@ -26,26 +27,16 @@ pub(crate) struct Staged {
     name: String,
     file: File,
     hasher: Hasher,
+    summer: Option<Sha256Hasher>,
     written: u64,
     named: bool,
 }
 
 impl Root {
-    /// Begins a file of `size` bytes.
-    pub(crate) fn stage(&self, size: u64) -> Result<Staged, TreeError> {
+    /// Begins a file of `size` bytes; `summed`: its SHA-256 is wanted too.
+    pub(crate) fn stage(&self, size: u64, summed: bool) -> Result<Staged, TreeError> {
         let failed = |errno| TreeError::new("write in", super::STAGING, errno);
-        let space = fs::fstatvfs(&*self.staging).map_err(failed)?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        let wanted = size.saturating_add(self.policy.min_free);
-        if free < wanted {
-            return Err(TreeError::DiskFull(format!(
-                "{free} bytes free, {wanted} wanted (min_free included)"
-            )));
-        }
-        // file systems without a fixed number of inodes say zero of zero
-        if space.f_files > 0 && space.f_favail == 0 {
-            return Err(TreeError::DiskFull("no inodes left".to_owned()));
-        }
+        room(&*self.staging, size.saturating_add(self.policy.min_free), 1)?;
         let name = format!(
             "{:016x}-{:x}",
             self.token,
@@ -64,6 +55,7 @@ impl Root {
             name,
             file: file.into(),
             hasher: Hasher::new(),
+            summer: summed.then(Sha256Hasher::new),
             written: 0,
             named: false,
         };
@@ -75,6 +67,44 @@ impl Root {
         }
         Ok(staged)
     }
+}
+
+/// The directory of a destination, or the nearest above it that is there: it says how much room there is.
+#[derive(Debug)]
+pub(crate) struct Ground(OwnedFd);
+
+impl Root {
+    /// The place of `path`.
+    pub(crate) fn open_directory_of(path: &std::path::Path) -> Result<Ground, TreeError> {
+        let there = path.ancestors().find(|dir| dir.is_dir());
+        super::open_directory(there.unwrap_or(path)).map(Ground)
+    }
+}
+
+impl Ground {
+    /// Whether `bytes` and `files` more fit.
+    pub(crate) fn has_room(&self, bytes: u64, files: u64) -> Result<(), TreeError> {
+        room(&self.0, bytes, files)
+    }
+}
+
+fn room(dir: impl AsFd, bytes: u64, files: u64) -> Result<(), TreeError> {
+    let space = fs::fstatvfs(dir)
+        .map_err(|errno| TreeError::new("look at the space of", super::STAGING, errno))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if free < bytes {
+        return Err(TreeError::DiskFull(format!(
+            "{free} bytes free, {bytes} wanted (min_free included)"
+        )));
+    }
+    // file systems without a fixed number of inodes say zero of zero
+    if space.f_files > 0 && space.f_favail < files {
+        return Err(TreeError::DiskFull(format!(
+            "{} inodes left, {files} wanted",
+            space.f_favail
+        )));
+    }
+    Ok(())
 }
 
 impl Staged {
@@ -90,6 +120,9 @@ impl Staged {
                 .write_all(chunk)
                 .map_err(|error| TreeError::io("write in", super::STAGING, &error))?;
             self.hasher.update(chunk);
+            if let Some(summer) = &mut self.summer {
+                summer.update(chunk);
+            }
             self.written += u64::try_from(chunk.len()).unwrap_or(0);
         }
         Ok(())
@@ -98,6 +131,12 @@ impl Staged {
     /// The MD5 of what there is.
     pub(crate) fn md5(&self) -> Md5 {
         Md5(self.hasher.clone().finalize().into())
+    }
+
+    /// The SHA-256 of what there is, if it was wanted.
+    pub(crate) fn sha256(&self) -> Option<Sha256> {
+        let summer = self.summer.clone()?;
+        Some(Sha256(summer.finalize().into()))
     }
 
     /// Gives it mode, owner and name; replaces what is a file, a link or a socket there. How it looks then.

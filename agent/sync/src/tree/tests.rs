@@ -34,7 +34,7 @@ impl Place {
 
     fn write(&self, name: &str, content: &[u8]) -> Result<Fingerprint, TreeError> {
         self.root.make_directories(split(name).0)?;
-        let mut staged = self.root.stage(content.len() as u64)?;
+        let mut staged = self.root.stage(content.len() as u64, false)?;
         staged.write(&[Bytes::copy_from_slice(content)])?;
         assert_eq!(staged.md5(), md5_of(content));
         staged.commit(&self.root, name)
@@ -178,7 +178,7 @@ fn a_link_on_the_way_is_never_followed() {
         let name = format!("{way}/f");
         assert_eq!(place.observe(&name), Observed::Barred, "{way}");
         in_the_way(place.root.make_directories(&format!("{way}/sub")));
-        let staged = place.root.stage(0).unwrap();
+        let staged = place.root.stage(0, false).unwrap();
         in_the_way(staged.commit(&place.root, &name));
         assert_eq!(place.root.hash(&name).unwrap(), None);
         assert!(place.root.delete_file(&name).unwrap());
@@ -228,7 +228,13 @@ fn kernels_without_openat2_get_the_same_answers() {
     assert_eq!(place.observe("up/f"), Observed::Barred);
     assert_eq!(place.observe("up/below/f"), Observed::Barred);
     in_the_way(place.root.make_directories("up/sub"));
-    in_the_way(place.root.stage(0).unwrap().commit(&place.root, "up/f"));
+    in_the_way(
+        place
+            .root
+            .stage(0, false)
+            .unwrap()
+            .commit(&place.root, "up/f"),
+    );
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
 }
 
@@ -296,7 +302,7 @@ fn directories_are_made_outermost_first_and_said_once() {
 fn space_is_looked_at_before_anything_is_written() {
     let place =
         place_with(|config| config.min_free = lamplighter_core::units::Bytes::new(u64::MAX / 2));
-    let error = place.root.stage(1).unwrap_err();
+    let error = place.root.stage(1, false).unwrap_err();
     assert!(matches!(error, TreeError::DiskFull(_)), "{error}");
     assert!(error.is_general());
     assert_eq!(place.in_staging(), 0);

@@ -88,6 +88,7 @@ pub(super) fn agent(config: Config, other: Other) -> Agent {
         phases: supervisor.phases(),
         control: control.clone(),
         reload,
+        askers: std::collections::BTreeMap::default(),
         heartbeats,
         beat,
         last_probe: last_probe.clone(),

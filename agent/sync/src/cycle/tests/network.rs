@@ -215,11 +215,16 @@ async fn a_list_in_another_order_is_noticed_and_sorted() {
         "{report:?}"
     );
     assert_eq!(rig.tree().len(), 30);
-    let report = rig.engine.cycle(true).await;
+    let report = rig.engine.cycle(&crate::cycle::Names::SortedList).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!(rig.tree().len(), 29);
     rig.fake.take_log();
-    assert!(rig.engine.cycle(true).await.is_complete());
+    assert!(
+        rig.engine
+            .cycle(&crate::cycle::Names::SortedList)
+            .await
+            .is_complete()
+    );
     assert!(
         rig.fake
             .take_log()

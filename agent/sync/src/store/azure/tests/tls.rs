@@ -5,6 +5,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
+use lamplighter_core::config::SecretFile;
+
 use super::*;
 
 struct Secure {
@@ -82,7 +84,7 @@ impl Secure {
             .unwrap();
         file.write_all(SAS.as_bytes()).unwrap();
         config.sas_file = Some(SecretFile::new(secret));
-        let store = AzureStore::new(&config, &SecretDirs::default()).unwrap();
+        let store = AzureStore::new(&config, &SecretDirs::default(), None).unwrap();
         store.refresh_credential().await.unwrap();
         store.list_page("", None).await
     }
@@ -121,6 +123,6 @@ async fn another_authority_and_another_name_are_not() {
 async fn an_authority_that_cannot_be_read_is_said_at_the_start() {
     let mut config = rig::config(std::path::Path::new("/srv"));
     config.tls.ca = CaSource::File("/nowhere/ca.pem".into());
-    let error = AzureStore::new(&config, &SecretDirs::default()).unwrap_err();
+    let error = AzureStore::new(&config, &SecretDirs::default(), None).unwrap_err();
     assert!(matches!(error, SetupError::Tls(_)), "{error:?}");
 }

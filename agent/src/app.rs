@@ -20,6 +20,7 @@ use lamplighter_core::config::OnlineCheck;
 use lamplighter_core::fault::{Fault, chain};
 use lamplighter_core::fleet::{FleetDesk, FleetView};
 use lamplighter_core::health::HealthBoard;
+use lamplighter_core::identity::Resource;
 use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Handover, Sockets};
@@ -141,8 +142,8 @@ impl App {
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
 
         let state = StateDir::new(&config.state.dir);
-        let azure = Azure::settle(config.platform.clone(), state, &registry).await?;
-        let work = Work::build(loaded, &registry, &mut sockets)?;
+        let mut azure = Azure::settle(config.platform.clone(), state, &registry).await?;
+        let work = Work::build(loaded, &registry, &mut sockets, &mut azure)?;
         let (work, fleet) = work.join_fleet(&board, &azure);
         let links = lamplighter_platform::Links {
             board: board.clone(),
@@ -254,6 +255,7 @@ impl Work {
         loaded: &Loaded,
         registry: &Registry,
         sockets: &mut Sockets,
+        azure: &mut Azure,
     ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let secrets = loaded.secret_dirs();
@@ -266,11 +268,17 @@ impl Work {
                 let socket = config.mysql.as_ref().and_then(Proxy::internal_socket);
                 let socket = socket.map(Path::to_owned);
                 let metrics = lamplighter_redis::Metrics::register(registry)?;
+                let links = lamplighter_redis::Links {
+                    mysql_socket: socket,
+                    tokens: (redis.auth == lamplighter_redis::Auth::ManagedIdentity)
+                        .then(|| azure.tokens(Resource::Redis)),
+                };
                 Some(Redis::start(
                     redis,
                     &config.warm,
-                    socket,
+                    links,
                     &secrets,
+                    sockets,
                     metrics,
                 )?)
             }
@@ -366,7 +374,7 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
         rows.extend(lamplighter_mysql::check_online(mysql, &secrets).await);
     }
     if let Some(redis) = &config.redis {
-        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets).await);
+        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets, None).await);
     }
     if !config.sync.is_empty() {
         rows.extend(lamplighter_sync::probe(&config.sync, &secrets).await);

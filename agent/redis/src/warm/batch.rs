@@ -119,7 +119,7 @@ pub(crate) fn write(batch: &Batch, kind: ServerKind, generation_key: &str) -> Pi
     let mut pipeline = Pipeline::with_capacity(batch.entries.len() + 4);
     match kind {
         ServerKind::Single => pipeline.cmd("MULTI"),
-        ServerKind::Enterprise => pipeline.cmd("GET").arg(generation_key),
+        ServerKind::Enterprise | ServerKind::Cluster => pipeline.cmd("GET").arg(generation_key),
     };
     for entry in &batch.entries {
         let mut set = cmd("SET");
@@ -146,7 +146,7 @@ pub(crate) fn account(
 ) -> Outcome {
     match kind {
         ServerKind::Single => account_transaction(replies, keys, generation),
-        ServerKind::Enterprise => match replies {
+        ServerKind::Enterprise | ServerKind::Cluster => match replies {
             [Value::ServerError(first), ..] => Outcome::Refused {
                 refused: keys,
                 first: first.clone(),

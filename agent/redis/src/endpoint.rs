@@ -37,4 +37,5 @@ pub(crate) use listener::{Endpoint, EndpointParts, Shared};
 pub(crate) use merge::Merge;
 pub(crate) use outbox::{Data, LARGE, Outbox};
 pub(crate) use policy::Refusal;
+pub(crate) use rules::TOMBSTONE;
 pub(crate) use tally::{HitSeries, Tally};

@@ -141,6 +141,9 @@ impl Redis {
         jobs.sort_by_key(|job| !job.config.required);
         let slots = Arc::new(Semaphore::new(usize::from(self.config.warm_jobs_max)));
         let owner: Arc<str> = owner().into();
+        let holdoffs = self.config.prefix.iter();
+        let holdoffs = holdoffs.filter_map(|rule| Some((rule.prefix.clone(), rule.holdoff?.get())));
+        let holdoffs: Arc<[_]> = holdoffs.collect();
         for job in jobs {
             let name = job.config.name.as_str();
             let health = scope.health().part(&format!("warm:{name}"));
@@ -159,6 +162,7 @@ impl Redis {
                 kind: self.config.kind,
                 write_timeout: self.config.write_timeout.get(),
                 socket: self.socket.clone(),
+                holdoffs: Arc::clone(&holdoffs),
                 owner: Arc::clone(&owner),
                 slots: Arc::clone(&slots),
                 metrics: self.metrics.clone(),

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: demo demo-down test fuzz-sessions crosstalk bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-redis demo demo-down test fuzz-sessions crosstalk bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -13,6 +13,8 @@ crosstalk: ## millions of tagged questions while everything breaks; QUESTIONS=ho
 	@tests/support/install.sh mysql && LAMPLIGHTER_CROSSTALK_QUESTIONS=$(or $(QUESTIONS),2000000) LAMPLIGHTER_CROSSTALK_CLIENTS=$(or $(CLIENTS),32) LAMPLIGHTER_CROSSTALK_STEP=1 cargo test -p lamplighter --test it -- crosstalk:: --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
+bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
+	@benches/redis.sh
 fmt:
 	@cargo fmt --all
 lint:

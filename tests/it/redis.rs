@@ -21,6 +21,7 @@ mod commands;
 mod differential;
 mod faults;
 mod identity;
+mod recipes;
 mod rules;
 
 /// An endpoint in this process in front of `redis`, and a directory for its socket.

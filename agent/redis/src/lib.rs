@@ -22,7 +22,7 @@ mod upstream;
 pub mod warm;
 
 pub use config::{Auth, Config, ServerKind, UpstreamUrl, UrlError};
-pub use endpoint::{EndpointConfig, Maintenance, PrefixConfig, Unavailable};
+pub use endpoint::{EndpointConfig, PrefixConfig, Unavailable};
 pub use metrics::Metrics;
 pub use probe::probe;
 pub use subsystem::{Links, Redis, ReloadHandle, StartError};

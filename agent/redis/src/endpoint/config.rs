@@ -23,9 +23,6 @@ pub struct EndpointConfig {
     pub allow: Vec<String>,
     /// The most bytes of commands between MULTI and EXEC. Default `"16MiB"`.
     pub transaction_max: Bytes,
-    /// Whether to listen to Azure's notices of maintenance and to connect anew when the server has moved: `"auto"` (default: for
-    /// hosts of Azure Cache for Redis), `"on"` or `"off"`.
-    pub maintenance: Maintenance,
 }
 
 impl Default for EndpointConfig {
@@ -37,7 +34,6 @@ impl Default for EndpointConfig {
             unavailable: Unavailable::Error,
             allow: Vec::new(),
             transaction_max: Bytes::from_mib(16),
-            maintenance: Maintenance::Auto,
         }
     }
 }
@@ -51,19 +47,6 @@ pub enum Unavailable {
     Error,
     /// As if the key were not there.
     Miss,
-}
-
-/// Whether to listen to the channel `AzureRedisEvents`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Maintenance {
-    /// For hosts of Azure Cache for Redis.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
 }
 
 /// One table `[[redis.prefix]]`: rules for keys that begin alike. Of several that fit, the longest prefix counts.

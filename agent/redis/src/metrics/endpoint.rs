@@ -32,22 +32,11 @@ pub(crate) struct EndpointMetrics {
     reauth: IntCounterVec,
     leases: IntCounterVec,
     stale_fills: IntCounter,
-    pub(crate) maintenance: IntCounterVec,
     pub(crate) command_seconds: Histogram,
 }
 
 /// How a wait for another client's fill ended, as the label `outcome`.
 const LEASES: [&str; 4] = ["filler", "waited", "stale", "in_vain"];
-
-/// Azure's notices of maintenance, as the label `kind`.
-pub(crate) const NOTICES: [&str; 6] = [
-    "NodeMaintenanceScheduled",
-    "NodeMaintenanceStarting",
-    "NodeMaintenanceStart",
-    "NodeMaintenanceFailoverComplete",
-    "NodeMaintenanceEnded",
-    "other",
-];
 
 impl EndpointMetrics {
     pub(super) fn register(
@@ -94,7 +83,6 @@ impl EndpointMetrics {
             reauth: section.counters("endpoint_reauth_total", "New tokens shown on open connections, by outcome.", &["outcome"])?,
             leases: section.counters("endpoint_leases_total", "Reads of missing keys under a lease, by what the client got.", &["outcome"])?,
             stale_fills: section.counter("endpoint_stale_fills_total", "Writes of values read before a newer write or delete, which were left out.")?,
-            maintenance: section.counters("endpoint_maintenance_notices_total", "Notices of maintenance from Azure, by kind.", &["kind"])?,
             command_seconds: section.histogram(
                 "endpoint_command_seconds",
                 "Time from a command being taken over to the end of Redis' reply.",
@@ -121,9 +109,6 @@ impl EndpointMetrics {
         }
         for label in LEASES {
             self.leases.with_label_values(&[label]);
-        }
-        for label in NOTICES {
-            self.maintenance.with_label_values(&[label]);
         }
         drop(self.prefix("other"));
     }

@@ -198,11 +198,8 @@ impl JobConfig {
         if let Err(error) = Template::parse(&self.key) {
             add("key", error.to_string());
         }
-        if (self.value == ValueFormat::Column) != self.column.is_some() {
-            add(
-                "column",
-                "belongs to value = \"column\", and that needs it".into(),
-            );
+        if self.value == ValueFormat::Column && self.column.is_none() {
+            add("column", "is needed with value = \"column\"".into());
         }
         if !self.at_boot && self.every.is_none() {
             add(

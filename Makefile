@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -17,6 +17,8 @@ bench-sync: ## files: beside rclone and azcopy, on the same storage; rewrites be
 	@benches/sync/run.sh
 endurance-sync: ## files: killed two hundred times at any moment
 	@LAMPLIGHTER_KILLS=200 cargo test -p lamplighter --test it -- files::faults::killed --nocapture
+bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
+	@benches/redis.sh
 fmt:
 	@cargo fmt --all
 lint:

@@ -273,11 +273,17 @@ impl Work {
                 let socket = config.mysql.as_ref().and_then(Proxy::internal_socket);
                 let socket = socket.map(Path::to_owned);
                 let metrics = lamplighter_redis::Metrics::register(registry)?;
+                let links = lamplighter_redis::Links {
+                    mysql_socket: socket,
+                    tokens: (redis.auth == lamplighter_redis::Auth::ManagedIdentity)
+                        .then(|| azure.tokens(Resource::Redis)),
+                };
                 Some(Redis::start(
                     redis,
                     &config.warm,
-                    socket,
+                    links,
                     &secrets,
+                    sockets,
                     metrics,
                 )?)
             }
@@ -389,7 +395,7 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
         rows.extend(lamplighter_mysql::check_online(mysql, &secrets).await);
     }
     if let Some(redis) = &config.redis {
-        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets).await);
+        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets, None).await);
     }
     if !config.sync.is_empty() {
         rows.extend(lamplighter_sync::probe(&config.sync, &secrets, None).await);

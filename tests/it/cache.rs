@@ -1,6 +1,6 @@
 //! Warm jobs on a real Redis with TLS and a password and a real MySQL: what PHP reads, how many run it, and what every fault does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use lamplighter_core::lifecycle::{
     Control, DrainSource, Phase, Stage, Supervisor, SupervisorConfig,
 };
 use lamplighter_core::metrics::{Registry, encode};
+use lamplighter_core::net::Sockets;
 use lamplighter_redis::warm::JobConfig;
-use lamplighter_redis::{Config, Metrics, Redis};
+use lamplighter_redis::{Config, Links, Metrics, Redis};
 
 use crate::support::mysql::{self, Cluster};
 use crate::support::poll;
@@ -24,8 +25,8 @@ mod faults;
 mod fleet;
 mod values;
 
-const PASSWORD: &str = "redis-secret";
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const PASSWORD: &str = "redis-secret";
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A job over `app.kv`, which the fixture fills with 1000 rows.
 const KV: &str = "name = 'kv'\nkey = 'kv:{id}'\n\
@@ -35,7 +36,7 @@ const KV: &str = "name = 'kv'\nkey = 'kv:{id}'\n\
 const SLOW_KV: &str = "name = 'kv'\nkey = 'kv:{id}'\nbatch_keys = 50\nlease_ttl = '2s'\n\
     query = 'SELECT id, v FROM app.kv WHERE id > ? AND SLEEP(0.002) = 0 ORDER BY id LIMIT 100'\n";
 
-fn tls_redis() -> Server {
+pub(crate) fn tls_redis() -> Server {
     Server::builder().tls().password(PASSWORD).start()
 }
 
@@ -52,7 +53,7 @@ fn own_mysql() -> Cluster {
 }
 
 /// The unix socket of the MySQL that the harmless tests share, once `sql` has been run in it.
-fn shared_mysql(sql: &str) -> PathBuf {
+pub(crate) fn shared_mysql(sql: &str) -> PathBuf {
     static READY: OnceLock<()> = OnceLock::new();
     let cluster = mysql::shared();
     READY.get_or_init(|| drop(cluster.sql(cluster.primary(), ACCOUNT)));
@@ -63,34 +64,54 @@ fn shared_mysql(sql: &str) -> PathBuf {
 }
 
 /// The subsystem in this process, with a supervisor of its own as in the agent.
-struct Instance {
+pub(crate) struct Instance {
     registry: Registry,
     board: HealthBoard,
     control: Control,
     life: Option<std::thread::JoinHandle<Result<(), Fault>>>,
-    secrets: Scratch,
+    pub(crate) secrets: Scratch,
 }
 
 impl Instance {
-    fn start(redis: &Server, mysql: PathBuf, more: &str, jobs: &[&str]) -> Self {
+    pub(crate) fn start(redis: &Server, mysql: PathBuf, more: &str, jobs: &[&str]) -> Self {
         let secrets = Scratch::new("warm");
         secrets.write_secret("password", PASSWORD);
         Self::with_secrets(secrets, redis, mysql, more, jobs)
     }
 
-    fn with_secrets(
+    pub(crate) fn with_secrets(
         secrets: Scratch,
         redis: &Server,
         mysql: PathBuf,
         more: &str,
         jobs: &[&str],
     ) -> Self {
+        Self::towards(secrets, &redis.url(), &redis.ca_path(), mysql, more, jobs)
+    }
+
+    /// Towards an address that is not the server's own.
+    pub(crate) fn towards(
+        secrets: Scratch,
+        url: &str,
+        ca: &Path,
+        mysql: PathBuf,
+        more: &str,
+        jobs: &[&str],
+    ) -> Self {
         let text = format!(
-            "upstream = '{}'\npassword_file = 'password'\ntls.ca = '{}'\n{more}",
-            redis.url(),
-            redis.ca_path().display()
+            "upstream = '{url}'\npassword_file = 'password'\ntls.ca = '{}'\n{more}",
+            ca.display()
         );
-        let config: Config = toml::from_str(&text).unwrap();
+        let links = Links {
+            mysql_socket: Some(mysql),
+            ..Links::default()
+        };
+        Self::from_text(secrets, &text, jobs, links)
+    }
+
+    /// From the text of `[redis]` and what the other parts of the agent give.
+    pub(crate) fn from_text(secrets: Scratch, text: &str, jobs: &[&str], links: Links) -> Self {
+        let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.problems(), [], "{text}");
         let jobs: Vec<JobConfig> = jobs
             .iter()
@@ -108,10 +129,13 @@ impl Instance {
             credentials: None,
             config: secrets.path().to_owned(),
         };
-        let subsystem = Redis::start(&config, &jobs, Some(mysql), &dirs, metrics).unwrap();
+        let mut sockets = Sockets::none();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let entered = runtime.enter();
+        let subsystem = Redis::start(&config, &jobs, links, &dirs, &mut sockets, metrics).unwrap();
+        drop(entered);
         let (control, phases) = (supervisor.control(), supervisor.phases());
         let life = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 supervisor.add(Stage::Work, subsystem);
                 supervisor.run().await
@@ -131,13 +155,13 @@ impl Instance {
     }
 
     /// The value of a series as `/metrics` shows it; `name` without its prefix.
-    fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         self.try_metric(name)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A job that never succeeded has no time of its last success.
-    fn try_metric(&self, name: &str) -> Result<f64, String> {
+    pub(crate) fn try_metric(&self, name: &str) -> Result<f64, String> {
         let text = encode(&self.registry).unwrap();
         let full = format!("lamplighter_redis_{name} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&full));
@@ -145,7 +169,7 @@ impl Instance {
             .ok_or_else(|| format!("no series {name}"))
     }
 
-    fn wait_metric(&self, name: &str, value: f64) {
+    pub(crate) fn wait_metric(&self, name: &str, value: f64) {
         poll::until(SOON, &format!("{name} = {value}"), || {
             match self.try_metric(name) {
                 Ok(seen) if seen >= value => Ok(()),
@@ -166,13 +190,13 @@ impl Instance {
     }
 
     /// Condition and reason of a line of the health board.
-    fn health(&self, line: &str) -> (Condition, String) {
+    pub(crate) fn health(&self, line: &str) -> (Condition, String) {
         let snapshot = self.board.snapshot();
         let report = &snapshot.reports[line];
         (report.condition, report.reason.clone())
     }
 
-    fn wait_reason(&self, line: &str, part: &str) {
+    pub(crate) fn wait_reason(&self, line: &str, part: &str) {
         poll::until(SOON, &format!("{part:?} on the board"), || {
             match self.health(line) {
                 (Condition::Degraded, reason) if reason.contains(part) => Ok(()),
@@ -197,7 +221,7 @@ impl Instance {
         ))
     }
 
-    fn stop(&mut self) -> Duration {
+    pub(crate) fn stop(&mut self) -> Duration {
         let started = Instant::now();
         self.control.drain(DrainSource::Signal);
         self.life

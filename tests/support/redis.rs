@@ -1,5 +1,7 @@
 //! Real Redis: plain or TLS, with or without a password, on one port for its whole life.
 
+pub(crate) mod cluster;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;

@@ -5,22 +5,39 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use lamplighter_core::config::{Problem, SecretFile};
-use lamplighter_core::net::{DialOptions, HostPort};
+use lamplighter_core::net::{DialOptions, HostPort, ListenAddress};
 use lamplighter_core::tls::TlsConfig;
 use lamplighter_core::units::Millis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::endpoint::{EndpointConfig, PrefixConfig, prefix_problems};
 
 /// The table `[redis]`: the one Redis that the fleet shares.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where clients on this machine reach Redis: unix sockets, or TCP on loopback. Default: nowhere, there is no endpoint.
+    #[serde(default)]
+    pub listen: Vec<ListenAddress>,
+    /// Permission bits of unix sockets, in octal. Default `"0660"`.
+    #[serde(default = "default::socket_mode")]
+    pub socket_mode: String,
+    /// The most clients at once. Default 10000.
+    #[serde(default = "default::clients_max")]
+    pub clients_max: usize,
+    /// The file with the password that clients have to give. Default: none, whoever can reach the socket may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_password_file: Option<SecretFile>,
     /// The server: `"rediss://host:6380"` (Azure Cache for Redis) or `"rediss://host:10000"` (Azure Managed Redis).
     /// `redis://` (no TLS) is for loopback only. No user and no password in it.
     pub upstream: UpstreamUrl,
     /// What stands behind the address; decides how a batch is fenced. Default `"single"`.
     #[serde(default)]
     pub kind: ServerKind,
-    /// The ACL user. Default: none, which is Redis' user `default`.
+    /// Who the agent is to Redis: `"password"` (default; with `password_file`, or nobody) or `"managed-identity"`.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The ACL user. Default: none, which is Redis' user `default`, or the object id of the identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The file with the password or access key, read again at every connection. Default: none, no authentication.
@@ -47,10 +64,23 @@ pub struct Config {
     /// How many warm jobs this instance runs at the same time, each with one MySQL and one Redis connection. Default 2.
     #[serde(default = "default::warm_jobs_max")]
     pub warm_jobs_max: u16,
+    /// How clients share the connections.
+    #[serde(default)]
+    pub endpoint: EndpointConfig,
+    /// Rules for keys that begin alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<PrefixConfig>,
 }
 
 mod default {
     use super::Millis;
+
+    pub(super) fn socket_mode() -> String {
+        "0660".to_owned()
+    }
+    pub(super) const fn clients_max() -> usize {
+        10_000
+    }
 
     pub(super) const fn connect_timeout() -> Millis {
         Millis::from_secs(5)
@@ -80,6 +110,20 @@ pub enum ServerKind {
     /// A proxy in front of shards: Azure Managed Redis with the "Enterprise" policy. A transaction cannot span its
     /// shards, so the generation is only read beside each batch.
     Enterprise,
+    /// Shards that clients have to find themselves: Azure Managed Redis with the "OSS" policy, Azure Cache for Redis with
+    /// clustering. The endpoint finds them for its clients.
+    Cluster,
+}
+
+/// Who the agent is to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// A password or access key in a file, or nobody.
+    #[default]
+    Password,
+    /// The machine's managed identity, whose tokens are shown over TLS only.
+    ManagedIdentity,
 }
 
 impl Config {
@@ -87,6 +131,13 @@ impl Config {
     #[must_use]
     pub fn new(upstream: UpstreamUrl) -> Self {
         Self {
+            listen: Vec::new(),
+            socket_mode: default::socket_mode(),
+            clients_max: default::clients_max(),
+            clients_password_file: None,
+            auth: Auth::default(),
+            endpoint: EndpointConfig::default(),
+            prefix: Vec::new(),
             upstream,
             kind: ServerKind::default(),
             user: None,
@@ -129,15 +180,15 @@ impl Config {
                     .into(),
             );
         }
-        if self.user.is_some() && self.password_file.is_none() {
-            add("password_file", "is needed when user is set".into());
-        }
-        if self.kind == ServerKind::Enterprise && self.db != 0 {
+        self.auth_problems(&mut add);
+        if self.kind != ServerKind::Single && self.db != 0 {
             add(
                 "db",
-                "must be 0: the Enterprise policy has one database".into(),
+                "must be 0: there is one database behind shards".into(),
             );
         }
+        self.listen_problems(&mut add);
+        self.endpoint.problems(&mut add);
         for (key, value) in [
             ("connect_timeout", self.connect_timeout),
             ("command_timeout", self.command_timeout),
@@ -157,7 +208,60 @@ impl Config {
         if self.warm_jobs_max == 0 {
             add("warm_jobs_max", "must be at least 1".into());
         }
+        problems.extend(prefix_problems(&self.prefix));
         problems
+    }
+
+    fn auth_problems(&self, add: &mut impl FnMut(&str, String)) {
+        match self.auth {
+            Auth::Password if self.user.is_some() && self.password_file.is_none() => {
+                add("password_file", "is needed when user is set".into());
+            }
+            Auth::ManagedIdentity if self.password_file.is_some() => {
+                add(
+                    "password_file",
+                    "is not used with auth = \"managed-identity\"; leave one of them out".into(),
+                );
+            }
+            Auth::ManagedIdentity if !self.upstream.tls => {
+                add(
+                    "upstream",
+                    "must be rediss:// with auth = \"managed-identity\": a token is shown over TLS only".into(),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn listen_problems(&self, add: &mut impl FnMut(&str, String)) {
+        for address in &self.listen {
+            if let ListenAddress::Tcp(socket) = address
+                && !socket.ip().is_loopback()
+            {
+                add(
+                    "listen",
+                    format!(
+                        "{address} can be reached from other machines, and nothing there is encrypted; write unix:/run/lamplighter/redis.sock or an address of 127.0.0.1"
+                    ),
+                );
+            }
+        }
+        if self.socket_mode_bits().is_none() {
+            add(
+                "socket_mode",
+                "must be octal permission bits, such as \"0660\"".into(),
+            );
+        }
+        if self.clients_max == 0 {
+            add("clients_max", "must be at least 1".into());
+        }
+    }
+
+    /// `socket_mode` as bits.
+    pub(crate) fn socket_mode_bits(&self) -> Option<u32> {
+        u32::from_str_radix(&self.socket_mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o777)
     }
 
     pub(crate) fn dial_options(&self) -> DialOptions {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   [redis]  ─▶ Dialer ─▶ Monitor ──── the control connection: PING, leases, results
+//!   clients ─▶ Endpoint ── few shared connections of its own, for many clients; see `endpoint`
 //!   [[warm]] ─▶ Job ──┬─▶ Reader ──── SQL, a page at a time, through the agent's own MySQL endpoint
 //!                     └─▶ Writer ──── a connection of its own: batches of SET ... PX
 //! ```
@@ -11,14 +12,17 @@
 
 mod backoff;
 mod config;
+mod endpoint;
 mod fleet;
 mod metrics;
 mod probe;
+mod server;
 mod subsystem;
 mod upstream;
 pub mod warm;
 
-pub use config::{Config, ServerKind, UpstreamUrl, UrlError};
+pub use config::{Auth, Config, ServerKind, UpstreamUrl, UrlError};
+pub use endpoint::{EndpointConfig, PrefixConfig, Unavailable};
 pub use metrics::Metrics;
 pub use probe::probe;
-pub use subsystem::{Redis, ReloadHandle, StartError};
+pub use subsystem::{Links, Redis, ReloadHandle, StartError};

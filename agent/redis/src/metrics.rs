@@ -1,10 +1,14 @@
 //! The series `lamplighter_redis_*`. In memory only.
 
+mod endpoint;
+
 use lamplighter_core::metrics::{
     Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS, MetricsError,
     Registry, Section,
 };
 use prometheus::GaugeVec;
+
+pub(crate) use endpoint::EndpointMetrics;
 
 use crate::upstream::ConnectError;
 use crate::warm::{ErrorKind, Skip};
@@ -26,6 +30,7 @@ pub struct Metrics {
     pub(crate) duration: GaugeVec,
     pub(crate) last_success: GaugeVec,
     pub(crate) gate_timeouts: IntCounterVec,
+    pub(crate) endpoint: EndpointMetrics,
 }
 
 /// How a run ended, as the label `outcome`.
@@ -39,19 +44,19 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
         let section = Section::new(registry, "redis");
         let job = &["job"];
+        let connects = section.counter(
+            "upstream_connects_total",
+            "Connections to Redis that were established.",
+        )?;
+        let connect_errors = section.counters(
+            "upstream_connect_errors_total",
+            "Connections to Redis that were not established, by reason.",
+            &["reason"],
+        )?;
         let metrics = Self {
             up: section.gauge(
                 "upstream_up",
                 "1 while the control connection to Redis answers PING.",
-            )?,
-            connects: section.counter(
-                "upstream_connects_total",
-                "Connections to Redis that were established.",
-            )?,
-            connect_errors: section.counters(
-                "upstream_connect_errors_total",
-                "Connections to Redis that were not established, by reason.",
-                &["reason"],
             )?,
             ping_seconds: section.histogram(
                 "upstream_ping_seconds",
@@ -96,6 +101,9 @@ impl Metrics {
                 "Times a required job was not done by its deadline and traffic was let in.",
                 job,
             )?,
+            endpoint: EndpointMetrics::register(registry, &connects, &connect_errors)?,
+            connects,
+            connect_errors,
         };
         for label in ConnectError::LABELS {
             metrics.connect_errors.with_label_values(&[label]);

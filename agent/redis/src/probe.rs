@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lamplighter_core::config::{OnlineCheck, SecretDirs};
 use lamplighter_core::fault::chain;
+use lamplighter_core::identity::TokenSource;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script};
 
@@ -13,13 +14,18 @@ use crate::warm::JobConfig;
 
 /// Connects, authenticates, and, when there are jobs, tries their commands on a key of its own that lives for 5 s.
 /// Never fails: what went wrong is in the rows, with what to do about it.
-pub async fn probe(config: &Config, jobs: &[JobConfig], secrets: &SecretDirs) -> Vec<OnlineCheck> {
+pub async fn probe(
+    config: &Config,
+    jobs: &[JobConfig],
+    secrets: &SecretDirs,
+    tokens: Option<TokenSource>,
+) -> Vec<OnlineCheck> {
     let row = |what: &str, outcome| OnlineCheck {
         what: what.to_owned(),
         target: config.upstream.address.to_string(),
         outcome,
     };
-    let connected = match Dialer::new(config, secrets) {
+    let connected = match Dialer::new(config, secrets, tokens) {
         Err(error) => return vec![row("redis", Err(chain(&error)))],
         Ok(dialer) => dialer.connect(config.command_timeout.get()).await,
     };
@@ -54,6 +60,9 @@ fn advise(error: &ConnectError) -> String {
         }
         ConnectError::Auth(_) => "it must be an access key, or the password of an ACL user",
         ConnectError::Secret(_) | ConnectError::Password(_) => "check password_file",
+        ConnectError::Token(_) => {
+            "check that the machine has an identity and that [platform] can ask for its tokens"
+        }
         ConnectError::Handshake(_) | ConnectError::Closed => {
             "check db, and that the port belongs to Redis"
         }

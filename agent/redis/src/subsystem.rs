@@ -7,11 +7,15 @@ use std::sync::Arc;
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::Fault;
 use lamplighter_core::fleet::FleetDesk;
+use lamplighter_core::identity::TokenSource;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
+use lamplighter_core::net::{BindError, Sockets};
+use lamplighter_core::secret::Secret;
 use lamplighter_core::tls::TlsError;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::config::Config;
+use crate::config::{Config, ServerKind};
+use crate::endpoint::{Endpoint, EndpointParts};
 use crate::fleet::Roll;
 use crate::metrics::Metrics;
 use crate::upstream::{Dialer, Link, Monitor, SetupError};
@@ -26,6 +30,18 @@ pub struct Redis {
     socket: PathBuf,
     metrics: Metrics,
     fleet: Option<FleetDesk>,
+    endpoint: Option<Endpoint>,
+    /// What clients of the endpoint have to give.
+    password: Option<Secret>,
+}
+
+/// What the subsystem gets from other parts of the agent.
+#[derive(Debug, Clone, Default)]
+pub struct Links {
+    /// A unix socket of the agent's MySQL endpoint, which must let the agent's own user id in as `lamplighter`.
+    pub mysql_socket: Option<PathBuf>,
+    /// Tokens of the machine's identity for Redis.
+    pub tokens: Option<TokenSource>,
 }
 
 /// Why the subsystem could not be set up; no server has been asked yet.
@@ -42,6 +58,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An address to listen on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// There are jobs, but no unix listener of the MySQL endpoint.
     #[error("warm needs a unix listener in [mysql]")]
     NoSocket,
@@ -54,19 +73,24 @@ impl From<SetupError> for StartError {
 }
 
 impl Redis {
-    /// Reads the CA and the password file and checks the jobs; connects to nothing. `mysql_socket` is a unix socket of
-    /// the agent's MySQL endpoint, which must let the agent's own user id in as `lamplighter`.
+    /// Binds the endpoint's listeners, reads the CA and the password files and checks the jobs; connects to nothing. Needs a runtime
+    /// when there is something to listen on.
     ///
     /// # Errors
-    /// If a file cannot be read, or a job is not one. A server that is away is no error: it is waited for.
+    /// If an address is taken, a file cannot be read, or a job is not one. A server that is away is no error: it is waited for.
     pub fn start(
         config: &Config,
         jobs: &[JobConfig],
-        mysql_socket: Option<PathBuf>,
+        links: Links,
         secrets: &SecretDirs,
+        sockets: &mut Sockets,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
-        let dialer = Arc::new(Dialer::new(config, secrets)?);
+        let dialer = Arc::new(Dialer::new(config, secrets, links.tokens)?);
+        let password = config.clients_password_file.as_ref();
+        let password = password.map(|file| secrets.read(file)).transpose();
+        let password = password.map_err(SetupError::from)?;
+        let endpoint = Endpoint::bind(config, sockets)?;
         let jobs = jobs
             .iter()
             .map(|job| {
@@ -76,7 +100,7 @@ impl Redis {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let socket = match mysql_socket {
+        let socket = match links.mysql_socket {
             Some(socket) => socket,
             None if jobs.is_empty() => PathBuf::new(),
             None => return Err(StartError::NoSocket),
@@ -91,6 +115,8 @@ impl Redis {
             socket,
             metrics,
             fleet: None,
+            endpoint,
+            password,
         })
     }
 
@@ -109,12 +135,16 @@ impl Redis {
         }
     }
 
-    fn spawn_jobs(mut self, scope: &Scope, link: &Link, alive: &mpsc::Sender<()>) {
+    fn spawn_jobs(self, scope: &Scope, link: &Link, alive: &mpsc::Sender<()>) {
         // first those that traffic waits for
-        self.jobs.sort_by_key(|job| !job.config.required);
+        let mut jobs = self.jobs;
+        jobs.sort_by_key(|job| !job.config.required);
         let slots = Arc::new(Semaphore::new(usize::from(self.config.warm_jobs_max)));
         let owner: Arc<str> = owner().into();
-        for job in self.jobs {
+        let holdoffs = self.config.prefix.iter();
+        let holdoffs = holdoffs.filter_map(|rule| Some((rule.prefix.clone(), rule.holdoff?.get())));
+        let holdoffs: Arc<[_]> = holdoffs.collect();
+        for job in jobs {
             let name = job.config.name.as_str();
             let health = scope.health().part(&format!("warm:{name}"));
             let gate = job.config.required.then(|| {
@@ -132,6 +162,7 @@ impl Redis {
                 kind: self.config.kind,
                 write_timeout: self.config.write_timeout.get(),
                 socket: self.socket.clone(),
+                holdoffs: Arc::clone(&holdoffs),
                 owner: Arc::clone(&owner),
                 slots: Arc::clone(&slots),
                 metrics: self.metrics.clone(),
@@ -167,6 +198,17 @@ impl Subsystem for Redis {
     }
 
     async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
+        if let Some(endpoint) = self.endpoint.take() {
+            let parts = EndpointParts {
+                approach: self.dialer.approach(),
+                password: self.password.take(),
+                metrics: self.metrics.endpoint.clone(),
+            };
+            let endpoint = endpoint.start(&self.config, parts, scope.tasks());
+            if self.config.kind == ServerKind::Cluster {
+                self.dialer.go_through(endpoint);
+            }
+        }
         let (monitor, link) = Monitor::new(
             Arc::clone(&self.dialer),
             self.config.command_timeout.get(),

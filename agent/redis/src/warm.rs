@@ -6,7 +6,7 @@
 //! | `query` | where the keyset parameter stands in the query | nothing |
 //! | `keyset` | from row to row: the key must grow, or the job would never end | nothing |
 //! | `template` | the Redis key of a row | nothing |
-//! | `value` | the value of a row, typed as PHP would have it | nothing |
+//! | `value`, `php` | the value of a row, typed as PHP would have it: JSON, `serialize()`, igbinary | nothing |
 //! | `batch` | what goes to Redis in one write, and what its replies mean | nothing |
 //! | `schedule` | whether a job is due, from its last result | nothing |
 //! | `queue` | from reader to writer, bounded by bytes | memory |
@@ -22,6 +22,7 @@ mod gate;
 mod job;
 mod keyset;
 mod lease;
+mod php;
 mod query;
 mod queue;
 mod reader;

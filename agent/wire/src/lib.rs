@@ -4,8 +4,10 @@
 //!
 //! - [`mysql`]: the MySQL client/server protocol: packets, handshake, authentication, replies, and [`mysql::exchange`],
 //!   which follows one command's reply from its first byte to its last and proves when a connection is idle again.
+//! - [`redis`]: where requests and replies of Redis end, what a command may do, in which slot a key lies.
 //! - [`sql`]: what a statement may do, read from its text in one pass; [`sql::digest`]: what it is without its values.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod mysql;
+pub mod redis;
 pub mod sql;

@@ -307,6 +307,7 @@ fn check_online_says_what_was_found_or_what_to_do() {
             &toml::from_str(&text).unwrap(),
             &jobs,
             &dirs,
+            None,
         ));
         let line = |row: OnlineCheck| format!("{}: {:?}", row.what, row.outcome);
         rows.into_iter().map(line).collect::<Vec<_>>().join("\n")

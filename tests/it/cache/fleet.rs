@@ -138,3 +138,32 @@ fn a_required_job_opens_its_gate_when_it_is_done_and_an_optional_one_has_none() 
     poll::until(SOON, "a gate on a warm cache", || second.gate_is_open("kv"));
     assert_eq!(second.metric(ROWS), 0.0);
 }
+
+#[test]
+fn a_key_that_was_changed_since_its_row_was_read_is_left_as_it_is() {
+    let (redis, mysql) = (tls_redis(), shared_mysql(""));
+    let rule = "[[prefix]]\nprefix = 'kv:'\nholdoff = '30s'\n";
+    // what the endpoint leaves behind when the application deletes or writes these keys
+    redis.cli(&["SET", "lmp:h:{kv:7}", "1", "PX", "30000"]);
+    redis.cli(&["SET", "lmp:h:{kv:8}", "1", "PX", "30000"]);
+    redis.cli(&["SET", "kv:8", "newer"]);
+    let instance = Instance::start(&redis, mysql.clone(), rule, &[KV]);
+    instance.wait_done("kv");
+    assert_eq!(
+        redis.cli(&["EXISTS", "kv:7"]),
+        "0",
+        "deleted, and not written back"
+    );
+    assert_eq!(redis.cli(&["GET", "kv:8"]), "newer");
+    assert_eq!(dbsize(&redis, "kv:*"), 999);
+    // rows that waited longer than the hold-off are left out: nobody knows what changed meanwhile
+    redis.cli(&["FLUSHALL"]);
+    let short = rule.replace("30s", "1s");
+    let late = Instance::start(&redis, mysql, &short, &[KV]);
+    late.wait_done("kv");
+    assert_eq!(
+        late.metric("warm_skipped_rows_total{job=\"kv\",reason=\"too_old\"}"),
+        1000.0
+    );
+    assert_eq!(dbsize(&redis, "kv:*"), 0);
+}

@@ -196,3 +196,62 @@ fn an_empty_table_is_a_job_well_done() {
     assert!(keys.is_empty());
     assert_eq!(instance.metric("warm_rows_total{job=\"kv\"}"), 0.0);
 }
+
+#[test]
+fn phps_own_formats_hold_what_php_would_have_stored() {
+    let schema = "SET sql_mode=''; CREATE TABLE formats (id INT PRIMARY KEY, bu BIGINT UNSIGNED, bi BIGINT, de DECIMAL(20,5), dou DOUBLE, bt BIT(5), d DATE, \
+        vb VARBINARY(20), tx LONGTEXT, nul INT, `7` INT, `07` INT) CHARSET utf8mb4; INSERT INTO formats VALUES \
+        (1, 18446744073709551615, -9223372036854775808, 12.5, 0.1, b'10101', '0000-00-00', 0x00ff0a22, '\u{1F600} \"quoted\"', NULL, 5, 6), \
+        (2, 300, 70000, -1, 1e300, 0, '2024-02-29', '', REPEAT('\u{e9}', 40000), NULL, -5, -300), \
+        (3, 0, 9223372036854775807, 0, -1.5, 1, NULL, NULL, '', NULL, 0, 70000)";
+    let (redis, mysql) = (tls_redis(), shared_mysql(schema));
+    let job = |name: &str, more: &str| {
+        format!(
+            "name = '{name}'\ndatabase = 'app'\nkey = '{name}:{{id}}'\n{more}\n\
+             query = 'SELECT id, bu, bi, de, dou, bt, d, vb, tx, nul, `7`, `07` FROM formats WHERE id > ? ORDER BY id LIMIT 2'\n"
+        )
+    };
+    let jobs = [
+        job("php", "value = 'row-php'"),
+        job("igbinary", "value = 'row-igbinary'"),
+        job("strings", "value = 'row-igbinary'\ntypes = 'strings'"),
+        job("column", "value = 'column'\ncolumn = 'tx'"),
+    ];
+    let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+    let instance = Instance::start(&redis, mysql.clone(), "warm_jobs_max = 4\n", &jobs);
+    for name in ["php", "igbinary", "strings", "column"] {
+        instance.wait_done(name);
+    }
+    let code = r#"
+        $pdo = function ($stringify) {
+            $p = new PDO('mysql:unix_socket=' . getenv('SOCKET') . ';dbname=app;charset=utf8mb4', 'app', 'app-secret', [PDO::ATTR_STRINGIFY_FETCHES => $stringify]);
+            return $p->query('SELECT id, bu, bi, de, dou, bt, d, vb, tx, nul, `7`, `07` FROM formats ORDER BY id')->fetchAll(PDO::FETCH_ASSOC);
+        };
+        $r = new Redis();
+        $r->connect(getenv('REDIS'));
+        $r->auth(getenv('PASS'));
+        foreach (['php' => Redis::SERIALIZER_PHP, 'igbinary' => Redis::SERIALIZER_IGBINARY, 'strings' => Redis::SERIALIZER_IGBINARY, 'column' => Redis::SERIALIZER_NONE] as $job => $serializer) {
+            $r->setOption(Redis::OPT_SERIALIZER, $serializer);
+            foreach ($pdo($job === 'strings') as $row) {
+                $wanted = $job === 'column' ? $row['tx'] : $row;
+                $cached = $r->get("$job:{$row['id']}");
+                if ($cached !== $wanted) { echo "$job {$row['id']}: ", substr(var_export($cached, true), 0, 600), ' instead of ', substr(var_export($wanted, true), 0, 600), "\n"; }
+            }
+        }
+        // byte for byte what PHP itself writes
+        $r->setOption(Redis::OPT_SERIALIZER, Redis::SERIALIZER_NONE);
+        $first = $pdo(false)[0];
+        if ($r->get('php:1') !== serialize($first)) { echo "serialize differs: ", $r->get('php:1'), "\n", serialize($first), "\n"; }
+        if ($r->get('igbinary:1') !== igbinary_serialize($first)) { echo "igbinary differs: ", bin2hex($r->get('igbinary:1')), "\n", bin2hex(igbinary_serialize($first)), "\n"; }
+        echo "done";"#;
+    let seen = php::eval(
+        code,
+        &[
+            ("SOCKET", &mysql.display().to_string()),
+            ("REDIS", &redis.socket().display().to_string()),
+            ("PASS", PASSWORD),
+        ],
+    )
+    .expect_ok();
+    assert_eq!(seen, "done");
+}

@@ -2,10 +2,12 @@
 //! each connection, so that a rotated key needs no restart.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lamplighter_core::config::{SecretDirs, SecretFile};
-use lamplighter_core::net::{DialOptions, HostPort, dial};
+use lamplighter_core::config::SecretDirs;
+use lamplighter_core::identity::TokenSource;
+use lamplighter_core::net::{DialError, DialOptions, HostPort, dial};
 use lamplighter_core::secret::SecretError;
 use lamplighter_core::tls::{TlsClient, TlsError};
 use redis::aio::MultiplexedConnection;
@@ -13,7 +15,9 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ConnectError;
-use crate::config::Config;
+use crate::config::{Auth, Config};
+use crate::endpoint::Shared;
+use crate::server::{Approach, Credentials};
 
 /// Plain or TLS.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,11 +42,11 @@ pub(crate) async fn ping(connection: &mut MultiplexedConnection) -> Result<(), R
 pub(crate) struct Dialer {
     address: HostPort,
     options: DialOptions,
-    tls: Option<TlsClient>,
-    user: Option<String>,
-    password_file: Option<SecretFile>,
-    secrets: SecretDirs,
+    tls: Option<Arc<TlsClient>>,
+    credentials: Credentials,
     db: u16,
+    /// In a cluster connections lead through the endpoint, which knows the shards.
+    endpoint: OnceLock<Arc<Shared>>,
 }
 
 /// Why there can be no connection, whatever the server does.
@@ -52,27 +56,45 @@ pub(crate) enum SetupError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error("auth = \"managed-identity\" needs the tokens of [platform]")]
+    NoTokens,
 }
 
 impl Dialer {
     /// Reads the CA, and the password once to see that it can be read.
-    pub(crate) fn new(config: &Config, secrets: &SecretDirs) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        config: &Config,
+        secrets: &SecretDirs,
+        tokens: Option<TokenSource>,
+    ) -> Result<Self, SetupError> {
         let tls = if config.upstream.tls {
-            Some(TlsClient::new(&config.tls)?)
+            Some(Arc::new(TlsClient::new(&config.tls)?))
         } else {
             None
         };
         if let Some(file) = &config.password_file {
             secrets.read(file)?;
         }
+        let user = config.user.clone();
+        let credentials = match (config.auth, &config.password_file) {
+            (Auth::ManagedIdentity, _) => Credentials::Identity {
+                user,
+                tokens: tokens.ok_or(SetupError::NoTokens)?,
+            },
+            (Auth::Password, None) => Credentials::None,
+            (Auth::Password, Some(file)) => Credentials::Password {
+                user,
+                file: file.clone(),
+                dirs: secrets.clone(),
+            },
+        };
         Ok(Self {
             address: config.upstream.address.clone(),
             options: config.dial_options(),
             tls,
-            user: config.user.clone(),
-            password_file: config.password_file.clone(),
-            secrets: secrets.clone(),
+            credentials,
             db: config.db,
+            endpoint: OnceLock::new(),
         })
     }
 
@@ -83,7 +105,7 @@ impl Dialer {
 
     /// Reads the CA again, for the connections to come.
     pub(crate) fn reload_tls(&self) -> Result<(), TlsError> {
-        self.tls.as_ref().map_or(Ok(()), TlsClient::reload)
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
     /// Connects, authenticates and sees that the server answers. `response_timeout` is the limit for each later answer.
@@ -101,7 +123,7 @@ impl Dialer {
         &self,
         response_timeout: Duration,
     ) -> Result<Connected, ConnectError> {
-        let info = self.connection_info()?;
+        let info = self.connection_info().await?;
         let stream = self.stream().await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
@@ -119,6 +141,13 @@ impl Dialer {
 
     /// A stream on which RESP can be spoken; not yet authenticated.
     async fn stream(&self) -> Result<Box<dyn ByteStream>, ConnectError> {
+        if let Some(endpoint) = self.endpoint.get() {
+            let socket = endpoint.connect().map_err(|source| DialError::Connect {
+                address: self.address.clone(),
+                source,
+            })?;
+            return Ok(Box::new(socket));
+        }
         let tcp = dial(&self.address, &self.options).await?;
         Ok(match &self.tls {
             Some(tls) => Box::new(tls.connect(&self.address.host, tcp).await?),
@@ -126,15 +155,41 @@ impl Dialer {
         })
     }
 
-    fn connection_info(&self) -> Result<RedisConnectionInfo, ConnectError> {
+    /// From here on connections lead through the endpoint.
+    pub(crate) fn go_through(&self, endpoint: Arc<Shared>) {
+        // set once, at the start
+        drop(self.endpoint.set(endpoint));
+    }
+
+    /// What the endpoint's own connections are made with.
+    pub(crate) fn approach(&self) -> Approach {
+        Approach {
+            options: self.options,
+            tls: self.tls.clone(),
+            credentials: self.credentials.clone(),
+            db: self.db,
+        }
+    }
+
+    async fn connection_info(&self) -> Result<RedisConnectionInfo, ConnectError> {
         let mut info = RedisConnectionInfo::default()
             .set_db(i64::from(self.db))
             .set_skip_set_lib_name();
-        if let Some(file) = &self.password_file {
-            let secret = self.secrets.read(file)?;
-            info = info.set_password(secret.expose_str()?);
-            if let Some(user) = &self.user {
-                info = info.set_username(user);
+        match &self.credentials {
+            Credentials::None => {}
+            Credentials::Password { user, file, dirs } => {
+                let secret = dirs.read(file)?;
+                info = info.set_password(secret.expose_str()?);
+                if let Some(user) = user {
+                    info = info.set_username(user);
+                }
+            }
+            Credentials::Identity { user, tokens } => {
+                let token = tokens.wait(self.options.connect_timeout).await?;
+                info = info.set_password(token.secret().expose_str()?);
+                if let Some(user) = user.as_deref().or_else(|| token.object_id()) {
+                    info = info.set_username(user);
+                }
             }
         }
         Ok(info)

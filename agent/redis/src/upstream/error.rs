@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lamplighter_core::identity::TokenError;
 use lamplighter_core::net::DialError;
 use lamplighter_core::secret::{NotText, SecretError};
 use lamplighter_core::tls::TlsError;
@@ -16,6 +17,8 @@ pub(crate) enum ConnectError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("the password is not text")]
     Password(#[from] NotText),
     #[error("Redis refused the user or password: check user and password_file")]
@@ -50,7 +53,7 @@ impl ConnectError {
         match self {
             Self::Dial(_) => "dial",
             Self::Tls(_) => "tls",
-            Self::Secret(_) | Self::Password(_) => "secret",
+            Self::Secret(_) | Self::Token(_) | Self::Password(_) => "secret",
             Self::Auth(_) => "auth",
             Self::Handshake(_) | Self::Closed => "handshake",
             Self::Timeout(_) => "timeout",

@@ -1,7 +1,8 @@
 //! What goes to Redis in one write, and what its replies mean. Every reply is matched to its command by position, and a count
 //! that does not fit is an error, never a guess. Pure; no IO.
 
-use redis::{Pipeline, ServerError, Value, cmd};
+use redis::{Cmd, Pipeline, ServerError, Value, cmd};
+use tokio::time::Instant;
 
 use crate::config::ServerKind;
 
@@ -12,7 +13,25 @@ pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
     /// Life in milliseconds.
     pub(crate) ttl_ms: u64,
+    /// For keys under a hold-off.
+    pub(crate) guard: Option<Guard>,
 }
+
+/// What keeps an old value from being written over a newer one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Guard {
+    /// The key that is there while the value may be old.
+    pub(crate) tombstone: Vec<u8>,
+    /// Until when the tombstone of a change since the row was read is certainly still there.
+    pub(crate) until: Instant,
+}
+
+/// Writes unless there is a tombstone; 0 if there is one.
+const UNLESS: &str = "\
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  return 0
+end
+return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
 
 impl Entry {
     /// Bytes of key and value.
@@ -119,15 +138,10 @@ pub(crate) fn write(batch: &Batch, kind: ServerKind, generation_key: &str) -> Pi
     let mut pipeline = Pipeline::with_capacity(batch.entries.len() + 4);
     match kind {
         ServerKind::Single => pipeline.cmd("MULTI"),
-        ServerKind::Enterprise => pipeline.cmd("GET").arg(generation_key),
+        ServerKind::Enterprise | ServerKind::Cluster => pipeline.cmd("GET").arg(generation_key),
     };
     for entry in &batch.entries {
-        let mut set = cmd("SET");
-        set.arg(&*entry.key)
-            .arg(&*entry.value)
-            .arg("PX")
-            .arg(entry.ttl_ms);
-        pipeline.add_command(set);
+        pipeline.add_command(set(entry));
     }
     if kind == ServerKind::Single {
         pipeline.cmd("EXEC");
@@ -135,6 +149,26 @@ pub(crate) fn write(batch: &Batch, kind: ServerKind, generation_key: &str) -> Pi
         pipeline.cmd("GET").arg(generation_key);
     }
     pipeline
+}
+
+fn set(entry: &Entry) -> Cmd {
+    let Some(guard) = &entry.guard else {
+        let mut set = cmd("SET");
+        set.arg(&*entry.key)
+            .arg(&*entry.value)
+            .arg("PX")
+            .arg(entry.ttl_ms);
+        return set;
+    };
+    let mut unless = cmd("EVAL");
+    unless
+        .arg(UNLESS)
+        .arg(2)
+        .arg(&*entry.key)
+        .arg(&*guard.tombstone)
+        .arg(&*entry.value)
+        .arg(entry.ttl_ms);
+    unless
 }
 
 /// What the replies to [`write`] say about its `keys` keys.
@@ -146,7 +180,7 @@ pub(crate) fn account(
 ) -> Outcome {
     match kind {
         ServerKind::Single => account_transaction(replies, keys, generation),
-        ServerKind::Enterprise => match replies {
+        ServerKind::Enterprise | ServerKind::Cluster => match replies {
             [Value::ServerError(first), ..] => Outcome::Refused {
                 refused: keys,
                 first: first.clone(),
@@ -201,7 +235,8 @@ fn account_sets(sets: &[Value]) -> Outcome {
     let mut first = None;
     for reply in sets {
         match reply {
-            Value::Okay => {}
+            // 0: it was changed since it was read
+            Value::Okay | Value::Int(0) => {}
             Value::ServerError(error) => {
                 refused += 1;
                 first.get_or_insert(error);

@@ -37,6 +37,9 @@ pub struct JobConfig {
     /// The Redis value of a row. Default `"row-json"`.
     #[serde(default)]
     pub value: ValueFormat,
+    /// The column whose value is written, with `value = "column"`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
     /// How values are typed. Default `"native"`.
     #[serde(default)]
     pub types: Types,
@@ -139,6 +142,12 @@ pub enum ValueFormat {
     /// A JSON object of all columns: `json_decode($value, true)` is `===` the row as PHP would have fetched it.
     #[default]
     RowJson,
+    /// `serialize($row)`, as phpredis with SERIALIZER_PHP, Laravel and WordPress store it.
+    RowPhp,
+    /// `igbinary_serialize($row)`, as phpredis with SERIALIZER_IGBINARY stores it.
+    RowIgbinary,
+    /// The value of one column, named by `column`, as it is.
+    Column,
 }
 
 /// How PHP would have typed the values.
@@ -188,6 +197,9 @@ impl JobConfig {
         }
         if let Err(error) = Template::parse(&self.key) {
             add("key", error.to_string());
+        }
+        if self.value == ValueFormat::Column && self.column.is_none() {
+            add("column", "is needed with value = \"column\"".into());
         }
         if !self.at_boot && self.every.is_none() {
             add(

@@ -72,6 +72,8 @@ pub(crate) struct JobContext {
     pub(crate) kind: ServerKind,
     pub(crate) write_timeout: Duration,
     pub(crate) socket: PathBuf,
+    /// Prefixes of keys under a hold-off, and how long it is.
+    pub(crate) holdoffs: Arc<[(String, Duration)]>,
     /// Unique to this process.
     pub(crate) owner: Arc<str>,
     /// How many jobs may run at a time.
@@ -213,6 +215,7 @@ impl Job {
             socket: &context.socket,
             metrics: &context.metrics,
             rows: context.metrics.rows.with_label_values(&[&self.config.name]),
+            holdoffs: &context.holdoffs,
         };
         let writer = Writer {
             dialer: &context.dialer,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lamplighter_core::metrics::IntCounter;
+use lamplighter_wire::redis::keys::beside;
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions, Connection, MySql, MySqlConnection, Row, Type,
@@ -13,15 +14,18 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::batch::{Batcher, Entry};
+use super::batch::{Batcher, Entry, Guard};
 use super::config::{JobConfig, Start, ValueFormat};
 use super::error::RunError;
 use super::keyset::{Cursor, KeysetError};
+use super::php::{Format, RowPhp};
 use super::query::Query;
 use super::queue::Sender;
+use super::template::BindError;
 use super::template::{KeyPlan, Template};
-use super::value::{Column, Kind, RowJson};
+use super::value::{Cells, Column, Kind, RowJson, Skip};
 use crate::backoff::{Backoff, fraction};
+use crate::endpoint::TOMBSTONE;
 use crate::metrics::Metrics;
 
 /// Who the agent is to its own endpoint, which knows it by its user id (SO_PEERCRED, unix(7)).
@@ -52,6 +56,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) metrics: &'a Metrics,
     /// `metrics.rows` of this job, looked up once and not for each row.
     pub(crate) rows: IntCounter,
+    /// Prefixes of keys under a hold-off, and how long it is.
+    pub(crate) holdoffs: &'a [(String, Duration)],
 }
 
 /// How the rows of this result become entries; known once the first row is there.
@@ -59,7 +65,27 @@ struct Plan {
     columns: Vec<Column>,
     keyset: usize,
     key: KeyPlan,
-    value: RowJson,
+    value: Value,
+}
+
+/// How a row becomes a value.
+enum Value {
+    Json(RowJson),
+    Php(RowPhp),
+    Column(usize),
+}
+
+impl Value {
+    fn render(&self, cells: Cells<'_>) -> Result<Vec<u8>, Skip> {
+        match self {
+            Self::Json(json) => json.render(cells),
+            Self::Php(php) => php.render(cells),
+            Self::Column(at) => {
+                let cell = cells.get(*at).copied().flatten();
+                cell.map(<[u8]>::to_vec).ok_or(Skip::NullValue)
+            }
+        }
+    }
 }
 
 /// Everything that goes on from page to page.
@@ -68,6 +94,8 @@ struct Progress {
     plan: Option<Plan>,
     batcher: Batcher,
     read: Read,
+    /// When the page at hand was asked for: its rows are as old as that.
+    since: Instant,
 }
 
 impl Reader<'_> {
@@ -81,6 +109,7 @@ impl Reader<'_> {
                 self.job.batch_bytes.as_usize(),
             ),
             read: Read::default(),
+            since: Instant::now(),
         };
         let mut connection = None;
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
@@ -137,6 +166,7 @@ impl Reader<'_> {
             None => connection.insert(self.connect().await?),
         };
         let limit = self.job.page_timeout.get();
+        progress.since = Instant::now();
         let sql = self.query.page(&progress.cursor.literal(), limit);
         let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection);
         let mut deadline = Instant::now() + limit;
@@ -206,10 +236,15 @@ impl Reader<'_> {
         }
         let entry = plan.key.render(&cells).and_then(|key| {
             let value = plan.value.render(&cells)?;
+            if value.len() > self.job.value_max.as_usize() {
+                return Err(Skip::ValueTooLarge);
+            }
+            let guard = self.guard(&key, progress.since);
             Ok(Entry {
                 key,
                 value,
                 ttl_ms: self.ttl_ms(),
+                guard,
             })
         });
         match entry {
@@ -248,19 +283,41 @@ impl Reader<'_> {
                 .ok_or_else(|| KeysetError::NoColumn(name.clone()))?,
         };
         let key = self.template.bind(&columns)?;
-        let value = match self.job.value {
-            ValueFormat::RowJson => RowJson::plan(
-                &columns,
-                self.job.types,
-                self.job.binary,
-                self.job.value_max.as_usize(),
-            )?,
-        };
+        let value = self.value(&columns)?;
         Ok(Plan {
             columns,
             keyset,
             key,
             value,
+        })
+    }
+
+    fn value(&self, columns: &[Column]) -> Result<Value, RunError> {
+        let (types, max) = (self.job.types, self.job.value_max.as_usize());
+        let php = |format| Value::Php(RowPhp::plan(columns, format, types, max));
+        Ok(match self.job.value {
+            ValueFormat::RowJson => {
+                Value::Json(RowJson::plan(columns, types, self.job.binary, max)?)
+            }
+            ValueFormat::RowPhp => php(Format::Serialize),
+            ValueFormat::RowIgbinary => php(Format::Igbinary),
+            ValueFormat::Column => {
+                let name = self.job.column.as_deref().unwrap_or_default();
+                let at = columns.iter().rposition(|column| column.name == name);
+                Value::Column(at.ok_or_else(|| BindError::NoValue(name.to_owned()))?)
+            }
+        })
+    }
+
+    /// What protects a key under a hold-off from a value that was read at `since`.
+    fn guard(&self, key: &[u8], since: Instant) -> Option<Guard> {
+        let (_, holdoff) = self
+            .holdoffs
+            .iter()
+            .find(|(prefix, _)| key.starts_with(prefix.as_bytes()))?;
+        Some(Guard {
+            tombstone: beside(TOMBSTONE, key)?,
+            until: since + *holdoff,
         })
     }
 

@@ -66,7 +66,10 @@ pub(crate) fn fingerprint(job: &JobConfig) -> String {
         job.query.as_str(),
         job.database.as_deref().unwrap_or_default(),
         &job.key,
-        &format!("{:?} {:?} {:?}", job.value, job.types, job.binary),
+        &format!(
+            "{:?} {:?} {:?} {:?}",
+            job.value, job.types, job.binary, job.column
+        ),
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in parts.join("\0").bytes() {

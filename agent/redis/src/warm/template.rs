@@ -98,6 +98,8 @@ impl Template {
 pub(crate) enum BindError {
     #[error("the key names the column {0}, which the query does not select")]
     NoColumn(String),
+    #[error("the value is to be the column {0}, which the query does not select")]
+    NoValue(String),
     #[error(
         "the key names the binary column {0}; select HEX({0}) under a name of its own and use that"
     )]

@@ -80,14 +80,20 @@ pub(crate) enum Skip {
     ValueTooLarge,
     /// Text that is not UTF-8.
     NotUtf8,
+    /// The column that is the value is NULL.
+    NullValue,
+    /// It waited so long to be written that what changed meanwhile is no longer known.
+    TooOld,
 }
 
 impl Skip {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::NullInKey,
         Self::KeyTooLong,
         Self::ValueTooLarge,
         Self::NotUtf8,
+        Self::NullValue,
+        Self::TooOld,
     ];
 
     pub(crate) const fn label(self) -> &'static str {
@@ -96,6 +102,8 @@ impl Skip {
             Self::KeyTooLong => "key_too_long",
             Self::ValueTooLarge => "value_too_large",
             Self::NotUtf8 => "not_utf8",
+            Self::NullValue => "null_value",
+            Self::TooOld => "too_old",
         }
     }
 }

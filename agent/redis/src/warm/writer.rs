@@ -15,6 +15,7 @@ use super::batch::{self, Batch, Outcome};
 use super::error::RunError;
 use super::lease::Lease;
 use super::queue::Queued;
+use super::value::Skip;
 use crate::backoff::Backoff;
 use crate::config::ServerKind;
 use crate::metrics::Metrics;
@@ -54,7 +55,8 @@ impl Writer<'_> {
         let mut written = Written::default();
         let keys = self.metrics.keys.with_label_values(&[self.job]);
         let bytes = self.metrics.bytes.with_label_values(&[self.job]);
-        while let Some(queued) = batches.recv().await {
+        while let Some(mut queued) = batches.recv().await {
+            self.leave_out_what_is_old(&mut queued.batch);
             self.write(&queued.batch).await?;
             let (new_keys, new_bytes) =
                 (count(queued.batch.entries.len()), count(queued.batch.bytes));
@@ -64,6 +66,27 @@ impl Writer<'_> {
             written.bytes += new_bytes;
         }
         Ok(written)
+    }
+
+    /// A tombstone of a change since a row was read may have ended before the row is written: such rows are left out.
+    fn leave_out_what_is_old(&self, batch: &mut Batch) {
+        // a batch is tried for so long
+        let latest = Instant::now() + self.timeout;
+        let before = batch.entries.len();
+        batch.entries.retain(|entry| {
+            entry
+                .guard
+                .as_ref()
+                .is_none_or(|guard| guard.until > latest)
+        });
+        let skipped = count(before - batch.entries.len());
+        if skipped > 0 {
+            let label = Skip::TooOld.label();
+            self.metrics
+                .skipped
+                .with_label_values(&[self.job, label])
+                .inc_by(skipped);
+        }
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), RunError> {

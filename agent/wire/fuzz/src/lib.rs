@@ -10,6 +10,10 @@ use lamplighter_wire::mysql::handshake::{
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN, Header, Reader};
 use lamplighter_wire::mysql::request::{RequestScanner, payload_prefix};
 use lamplighter_wire::mysql::response::{EofPacket, ErrPacket, OkPacket, SessionTrack};
+use lamplighter_wire::redis::reply::{ReplyScanner, elements as redis_reply_elements};
+use lamplighter_wire::redis::request::{
+    Progress, RequestError, RequestScanner as RedisScanner, inline_arguments,
+};
 use lamplighter_wire::sql::digest::{Digest, Mode};
 use lamplighter_wire::sql::{self, LexMode};
 
@@ -249,4 +253,65 @@ fn digest(data: &[u8]) {
         // the longest word of two bytes is one of 44 letters
         assert!(digest.text().len() < 512 * 48, "a digest of no bound");
     }
+}
+
+/// However a request is cut, the same arguments are found at the same places, or the same error.
+pub fn redis_request(data: &[u8]) {
+    let [cut, input @ ..] = data else { return };
+    let whole = redis_requests(input, input.len().max(1));
+    let parts = redis_requests(input, usize::from(*cut).max(1));
+    // an error may be seen only once enough has come
+    if let (Ok(whole), Ok(parts)) = (whole, parts) {
+        assert_eq!(whole, parts);
+    }
+}
+
+fn redis_requests(input: &[u8], chunk: usize) -> Result<Vec<Vec<Vec<u8>>>, RequestError> {
+    let (mut scanner, mut buffer, mut found) = (RedisScanner::new(), BytesMut::new(), Vec::new());
+    for part in input.chunks(chunk) {
+        buffer.extend_from_slice(part);
+        while !buffer.is_empty() {
+            match scanner.feed(&buffer)? {
+                Progress::NeedMore => break,
+                Progress::Complete(length) => {
+                    let arguments = scanner.arguments().iter();
+                    found.push(
+                        arguments
+                            .map(|range| buffer[range.clone()].to_vec())
+                            .collect(),
+                    );
+                    drop(buffer.split_to(length));
+                }
+                Progress::Inline(length) => found.push(inline_arguments(&buffer.split_to(length))?),
+            }
+            scanner.reset();
+        }
+    }
+    Ok(found)
+}
+
+/// However replies are cut, they end at the same places.
+pub fn redis_reply(data: &[u8]) {
+    let [cut, input @ ..] = data else { return };
+    let ends = |chunk: usize| {
+        let (mut scanner, mut pending, mut at, mut found) =
+            (ReplyScanner::new(), Vec::new(), 0, Vec::new());
+        for part in input.chunks(chunk) {
+            pending.extend_from_slice(part);
+            while !pending.is_empty() {
+                let fed = scanner.feed(&pending).ok()?;
+                at += fed.consumed;
+                pending.drain(..fed.consumed);
+                if !fed.complete {
+                    break;
+                }
+                found.push(at);
+            }
+        }
+        Some(found)
+    };
+    if let (Some(whole), Some(parts)) = (ends(input.len().max(1)), ends(usize::from(*cut).max(1))) {
+        assert_eq!(whole, parts);
+    }
+    let _ = redis_reply_elements(input);
 }

@@ -9,6 +9,7 @@ fn entry(size: usize) -> Entry {
         key: b"k".to_vec(),
         value: vec![b'v'; size - 1],
         ttl_ms: 1000,
+        guard: None,
     }
 }
 

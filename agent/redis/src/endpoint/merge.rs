@@ -1,0 +1,181 @@
+//! One reply out of the replies of several servers. In memory only.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use lamplighter_wire::redis::reply::{elements, error, integer};
+use lamplighter_wire::redis::{Protocol, write};
+
+use super::outbox::{Data, Outbox};
+
+/// How parts become one reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// The sum of integers: DEL, EXISTS, UNLINK, TOUCH, DBSIZE.
+    Sum,
+    /// `+OK` if all are: MSET, FLUSHDB.
+    AllOk,
+    /// All elements of all parts: KEYS.
+    Concat,
+    /// For each element of the reply the part it is in, each part's elements in their order: MGET.
+    Gather(Vec<usize>),
+    /// The first part; the others must not be errors: SCRIPT LOAD.
+    First,
+}
+
+/// A reply that is put together.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    parts: Mutex<Parts>,
+    plan: Plan,
+    protocol: Protocol,
+    outbox: Arc<Outbox>,
+    place: u64,
+}
+
+#[derive(Debug)]
+struct Parts {
+    replies: Vec<Option<Bytes>>,
+    left: usize,
+}
+
+impl Merge {
+    /// A reply of `count` parts for the place of a client.
+    pub(crate) fn new(
+        plan: Plan,
+        count: usize,
+        protocol: Protocol,
+        outbox: Arc<Outbox>,
+        place: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            parts: Mutex::new(Parts {
+                replies: vec![None; count],
+                left: count,
+            }),
+            plan,
+            protocol,
+            outbox,
+            place,
+        })
+    }
+
+    /// A part has come; the last one completes the reply.
+    pub(crate) fn add(&self, index: usize, reply: Bytes) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        match parts.replies.get_mut(index) {
+            Some(part) if part.is_none() => *part = Some(reply),
+            _ => return,
+        }
+        parts.left -= 1;
+        if parts.left > 0 {
+            return;
+        }
+        let replies: Vec<Bytes> = std::mem::take(&mut parts.replies)
+            .into_iter()
+            .flatten()
+            .collect();
+        drop(parts);
+        let whole = combine(&self.plan, &replies, self.protocol);
+        self.outbox.add(self.place, Data::Shared(whole), true);
+    }
+
+    /// Whether the client still waits.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.outbox.is_closed()
+    }
+}
+
+fn combine(plan: &Plan, replies: &[Bytes], protocol: Protocol) -> Bytes {
+    // one part that failed is the whole reply: the client must not take a part for all
+    if let Some(failed) = replies.iter().find(|reply| error(reply).is_some()) {
+        return failed.clone();
+    }
+    let odd = || write::error("ERR lamplighter: the servers' replies do not fit together");
+    match plan {
+        Plan::AllOk => write::OK,
+        Plan::First => replies.first().cloned().unwrap_or_else(odd),
+        Plan::Sum => replies
+            .iter()
+            .try_fold(0_i64, |sum, reply| sum.checked_add(integer(reply)?))
+            .map_or_else(odd, write::integer),
+        Plan::Concat => {
+            let mut all = Vec::new();
+            for reply in replies {
+                match elements(reply) {
+                    Some(part) => all.extend(part),
+                    None => return odd(),
+                }
+            }
+            array(&all)
+        }
+        Plan::Gather(order) => {
+            let Some(mut parts) = replies
+                .iter()
+                .map(|reply| elements(reply).map(Vec::into_iter))
+                .collect::<Option<Vec<_>>>()
+            else {
+                return odd();
+            };
+            let null = write::null(protocol);
+            let all: Vec<&[u8]> = order
+                .iter()
+                .map(|part| {
+                    parts
+                        .get_mut(*part)
+                        .and_then(Iterator::next)
+                        .unwrap_or(&null)
+                })
+                .collect();
+            array(&all)
+        }
+    }
+}
+
+fn array(elements: &[&[u8]]) -> Bytes {
+    let size = elements.iter().map(|element| element.len()).sum::<usize>();
+    let mut out = BytesMut::with_capacity(size + 16);
+    write::put_header(&mut out, b'*', elements.len());
+    for element in elements {
+        out.extend_from_slice(element);
+    }
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(plan: &Plan, replies: &[&'static [u8]]) -> Vec<u8> {
+        let replies: Vec<_> = replies
+            .iter()
+            .map(|reply| Bytes::from_static(reply))
+            .collect();
+        combine(plan, &replies, Protocol::Resp2).to_vec()
+    }
+
+    #[test]
+    fn parts_become_what_one_server_would_have_said() {
+        assert_eq!(merged(&Plan::Sum, &[b":2\r\n", b":3\r\n"]), b":5\r\n");
+        assert_eq!(merged(&Plan::AllOk, &[b"+OK\r\n", b"+OK\r\n"]), b"+OK\r\n");
+        assert_eq!(
+            merged(
+                &Plan::Gather(vec![1, 0, 1]),
+                &[b"*1\r\n$1\r\na\r\n", b"*2\r\n$1\r\nb\r\n$-1\r\n"]
+            ),
+            b"*3\r\n$1\r\nb\r\n$1\r\na\r\n$-1\r\n"
+        );
+        assert_eq!(
+            merged(
+                &Plan::Concat,
+                &[b"*1\r\n+a\r\n", b"*0\r\n", b"*1\r\n+b\r\n"]
+            ),
+            b"*2\r\n+a\r\n+b\r\n"
+        );
+        assert_eq!(
+            merged(&Plan::Sum, &[b":2\r\n", b"-ERR lost\r\n"]),
+            b"-ERR lost\r\n"
+        );
+        assert!(merged(&Plan::Sum, &[b"+x\r\n"]).starts_with(b"-ERR"));
+    }
+}

@@ -1,0 +1,287 @@
+//! Keeps one seat of a server taken: connects, runs the connection, shows it new tokens, looks after what it left behind, connects
+//! again. Opens connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamplighter_core::fault::chain;
+use lamplighter_core::identity::Token;
+use tokio::time::Instant;
+
+use super::command::{Command, Failure};
+use super::connection::{Connection, Leftover, SILENT};
+use super::handle::WeakHandle;
+use super::login::{Credentials, Fresh, LoginError, auth};
+use super::{Common, GRACE, Lanes, Server, Standing, unreachable};
+use crate::backoff::{Backoff, fraction};
+
+/// First and longest pause between two attempts to connect. While a server is away, one connection of each agent tries, and the
+/// longest pause is short enough to be back within two seconds of the server.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1500));
+
+/// A connection that lived so long was a good one: the next may be made at once.
+const GOOD: Duration = Duration::from_secs(1);
+
+/// The limits of attempts after the first: a black hole must not hide for long that the server is back.
+const ATTEMPTS: [Duration; 2] = [Duration::from_millis(1500), Duration::from_millis(1500)];
+
+/// How long before its end a token must have been replaced (Microsoft: at least three minutes).
+const REAUTH_BEFORE: Duration = Duration::from_secs(180);
+
+/// The most by which the showing of a new token is put off, so that connections do not do it all at once.
+const REAUTH_SPREAD: Duration = Duration::from_secs(30);
+
+/// Never ends but with the agent or the server's part in the cluster.
+pub(super) async fn keep(server: Arc<Server>, lanes: Arc<Lanes>, number: usize) {
+    let tasks = server.common.tasks.clone();
+    let work = Box::pin(live(&server, &lanes, number));
+    tokio::select! {
+        () = work => {}
+        // sessions drain first; whoever still waits then has waited long enough
+        () = tasks.stopping() => {}
+        () = finished(&tasks, &server) => {}
+    }
+}
+
+/// The agent drains and no session is left.
+async fn finished(tasks: &lamplighter_core::lifecycle::Tasks, server: &Server) {
+    tasks.draining().await;
+    server.common.left().await;
+}
+
+async fn live(server: &Arc<Server>, lanes: &Arc<Lanes>, number: usize) {
+    let common = &server.common;
+    let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+    let mut failures = 0_usize;
+    let mut reported = "";
+    loop {
+        if number > 0 {
+            // one is enough to find out whether the server is there
+            let mut standing = lanes.standing.subscribe();
+            tokio::select! {
+                up = standing.wait_for(|s| *s == Standing::Up) => {
+                    if up.is_err() {
+                        return;
+                    }
+                }
+                () = server.gone.cancelled() => return,
+            }
+        }
+        if server.gone.is_cancelled() {
+            return;
+        }
+        match attempt(server, lanes, failures, number).await {
+            Ok(fresh) => {
+                (failures, reported) = (0, "");
+                let since = Instant::now();
+                let reason = occupy(server, lanes, number, fresh).await;
+                tracing::info!(server = %server.address, reason, "a connection to Redis has ended");
+                if since.elapsed() >= GOOD {
+                    backoff.reset();
+                    continue;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                common.metrics.connect_error(error.label());
+                if reported != error.label() {
+                    reported = error.label();
+                    tracing::warn!(server = %server.address, "{}", chain(&error));
+                }
+                if number == 0 {
+                    server.open(lanes, &chain(&error));
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next()) => {}
+            () = server.gone.cancelled() => return,
+        }
+    }
+}
+
+async fn attempt(
+    server: &Server,
+    lanes: &Lanes,
+    failures: usize,
+    number: usize,
+) -> Result<Fresh, LoginError> {
+    let mut work = Box::pin(connect(server, lanes, failures));
+    tokio::select! {
+        connected = &mut work => connected,
+        () = tokio::time::sleep(GRACE) => {
+            // nobody waits longer for it
+            if number == 0 {
+                server.open(lanes, "a connection is being made");
+            }
+            work.await
+        }
+    }
+}
+
+async fn connect(server: &Server, lanes: &Lanes, failures: usize) -> Result<Fresh, LoginError> {
+    let connect = server
+        .common
+        .approach
+        .connect(&server.address, &server.name, lanes.protocol);
+    // the first has all the time it may have, the next two little, the one after that all again
+    match failures % (ATTEMPTS.len() + 1) {
+        0 => connect.await,
+        short => {
+            let limit = ATTEMPTS.get(short - 1).copied().unwrap_or(RECONNECT.1);
+            tokio::time::timeout(limit, connect)
+                .await
+                .unwrap_or(Err(LoginError::Timeout(limit)))
+        }
+    }
+}
+
+/// Runs a connection in its seat until it ends.
+async fn occupy(
+    server: &Arc<Server>,
+    lanes: &Arc<Lanes>,
+    number: usize,
+    fresh: Fresh,
+) -> &'static str {
+    let common = &server.common;
+    if !fresh.version.is_empty() {
+        server.version.store(Arc::new(fresh.version));
+    }
+    let (handle, connection) = Connection::new(fresh.stream, common.detours.clone(), common);
+    let handle = Arc::new(handle);
+    let seat = lanes.shared.get(number).unwrap_or(&lanes.slow);
+    seat.0.store(Some(Arc::clone(&handle)));
+    common.metrics.connected();
+    if number < lanes.shared.len() {
+        let before = lanes.standing.send_replace(Standing::Up);
+        if matches!(before, Standing::Open(_)) {
+            common.metrics.circuit_opened(&server.address, false);
+        }
+    }
+    let weak = handle.downgrade();
+    drop(handle);
+    let mut work = Box::pin(run(connection, weak.clone(), fresh.token, common));
+    let leftover = tokio::select! {
+        leftover = &mut work => leftover,
+        () = server.gone.cancelled() => {
+            // what is on its way is still answered
+            if let Some(handle) = weak.upgrade() {
+                handle.replace();
+            }
+            work.await
+        }
+    };
+    seat.0.store(None);
+    common.metrics.disconnected();
+    if number < lanes.shared.len() && !lanes.is_up() {
+        lanes.standing.send_replace(Standing::Trying);
+    }
+    let reason = leftover.reason;
+    if reason == SILENT {
+        server.suspect();
+    }
+    look_after(leftover, common);
+    reason
+}
+
+/// Runs a connection and shows it new tokens, in the order of its stream.
+pub(super) async fn run(
+    connection: Connection,
+    handle: WeakHandle,
+    token: Option<Token>,
+    common: &Common,
+) -> Leftover {
+    let reauth = async {
+        if let (Some(token), Credentials::Identity { user, tokens }) =
+            (token, &common.approach.credentials)
+        {
+            let mut changes = tokens.changes();
+            let mut shown = token;
+            while let Some(token) = changes.next().await {
+                tokio::time::sleep(put_off(shown.remaining())).await;
+                let user = user
+                    .as_deref()
+                    .or_else(|| token.object_id())
+                    .unwrap_or_default();
+                let request = auth(Some(user), token.secret());
+                let (command, answer) = Command::task(request, 1, Duration::from_secs(5));
+                let Some(open) = handle.upgrade() else { break };
+                if open.submit(vec![command]).await.is_err() {
+                    break;
+                }
+                drop(open);
+                let accepted = matches!(answer.await, Ok(Ok(reply)) if reply.starts_with(b"+"));
+                common.metrics.reauth(accepted);
+                if accepted {
+                    shown = token;
+                } else {
+                    // the old one is good until it ends; another is asked for
+                    tokens.reject(&token);
+                    tracing::warn!(
+                        "Redis refused a new token; the connection goes on with the old one"
+                    );
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        leftover = Box::pin(connection.run()) => leftover,
+        () = reauth => Leftover { reason: "", unsent: Vec::new(), sent: Vec::new() },
+    }
+}
+
+/// How long the showing of a new token is put off when the old one is valid for `remaining`.
+fn put_off(remaining: Duration) -> Duration {
+    let room = remaining.saturating_sub(REAUTH_BEFORE) / 2;
+    room.min(REAUTH_SPREAD).mul_f64(fraction())
+}
+
+/// What was not sent, and what only reads, gets one more chance; the rest is told.
+pub(super) fn look_after(leftover: Leftover, common: &Common) {
+    let Leftover {
+        reason,
+        unsent,
+        sent,
+    } = leftover;
+    for command in unsent {
+        again(command, &unreachable(reason), common);
+    }
+    for command in sent {
+        let failure = Failure::Lost(reason);
+        if command.repeatable {
+            again(command, &failure, common);
+        } else {
+            common.metrics.failed(&failure);
+            // what may have been written must not look like a miss, and has none
+            command.fail(&failure, true);
+        }
+    }
+}
+
+fn again(mut command: Command, failure: &Failure, common: &Common) {
+    if command.replies == 0 || command.detours > 0 || !command.is_wanted() {
+        common.metrics.failed(failure);
+        return command.fail(failure, common.misses);
+    }
+    command.detours += 1;
+    common.detours.again(command, failure);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_is_shown_three_minutes_before_the_old_one_ends() {
+        for seconds in [0, 60, 181, 240, 3600, 86_400] {
+            let remaining = Duration::from_secs(seconds);
+            let off = put_off(remaining);
+            assert!(off <= REAUTH_SPREAD);
+            assert!(
+                seconds <= 180 || remaining - off >= REAUTH_BEFORE,
+                "{seconds}: {off:?}"
+            );
+        }
+    }
+}

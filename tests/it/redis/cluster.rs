@@ -1,0 +1,153 @@
+//! A cluster looks like one server.
+
+use super::{Endpoint, request};
+use crate::cache::{PASSWORD, SOON};
+use crate::support::poll;
+use crate::support::redis::Server;
+use crate::support::redis::cluster::Cluster;
+
+fn start() -> (Cluster, Endpoint) {
+    let cluster = Cluster::start(3, || Server::builder().password(PASSWORD));
+    let first = &cluster.nodes[0];
+    let endpoint = Endpoint::towards(&first.url(), &first.ca_path(), "kind = 'cluster'\n");
+    let mut client = endpoint.client();
+    poll::until(SOON, "the map of slots", || {
+        ["a", "b", "c"]
+            .iter()
+            .all(|key| client.ask(&format!("SET probe:{key} x")) == "+OK\r\n")
+    });
+    for key in ["a", "b", "c"] {
+        client.expect(&format!("DEL probe:{key}"), ":1");
+    }
+    (cluster, endpoint)
+}
+
+#[test]
+fn keys_of_all_shards_are_reached_and_commands_are_split_and_merged() {
+    let (cluster, endpoint) = start();
+    let mut client = endpoint.client();
+    // a pipeline over all shards, answered in order
+    let sets: Vec<u8> = (0..500)
+        .flat_map(|n| request(&format!("SET key:{n} {n}")))
+        .collect();
+    client.send(&sets);
+    for _ in 0..500 {
+        assert_eq!(client.reply(), "+OK\r\n");
+    }
+    let gets: Vec<u8> = (0..500)
+        .flat_map(|n| request(&format!("GET key:{n}")))
+        .collect();
+    client.send(&gets);
+    for n in 0..500 {
+        let text = n.to_string();
+        assert_eq!(client.reply(), format!("${}\r\n{text}\r\n", text.len()));
+    }
+    for node in &cluster.nodes {
+        assert!(
+            node.cli(&["DBSIZE"]).parse::<u32>().unwrap() > 100,
+            "each has its share"
+        );
+    }
+    client.expect("MSET x 1 y 2 z 3", "+OK");
+    client.expect(
+        "MGET z none x y x",
+        "*5\r\n$1\r\n3\r\n$-1\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n1",
+    );
+    client.expect("EXISTS x y z none x", ":4");
+    client.expect("TOUCH x y", ":2");
+    client.expect("UNLINK x none", ":1");
+    client.expect("DEL y z none", ":2");
+    client.expect("DBSIZE", ":500");
+    client.expect_error("RENAME key:1 other", "CROSSSLOT");
+    client.expect("RENAME {t}1 {t}1", "-ERR no such key");
+    client.expect("EVAL return(KEYS[1]) 1 key:7", "$5\r\nkey:7");
+    client.expect("MULTI", "+OK");
+    client.expect("SET {t}a 1", "+QUEUED");
+    client.expect("INCR {t}b", "+QUEUED");
+    client.expect("EXEC", "*2\r\n+OK\r\n:1");
+    client.expect("MULTI", "+OK");
+    client.expect("SET key:1 1", "+QUEUED");
+    client.expect("SET key:2 1", "+QUEUED");
+    client.expect_error("EXEC", "CROSSSLOT");
+    client.expect("WATCH {t}a", "+OK");
+    client.expect("MULTI", "+OK");
+    client.expect("INCR {t}a", "+QUEUED");
+    client.expect("EXEC", "*1\r\n:2");
+    client.expect("RPUSH list a", ":1");
+    client.expect("BLPOP list 1", "*2\r\n$4\r\nlist\r\n$1\r\na");
+}
+
+#[test]
+fn a_slot_that_moves_is_followed_while_and_after_it_moves() {
+    let (cluster, endpoint) = start();
+    let mut client = endpoint.client();
+    client.expect("SET {m}1 one", "+OK");
+    let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "{m}1"]);
+    let from = cluster.owner(&slot);
+    let to = cluster
+        .nodes
+        .iter()
+        .find(|node| node.port() != from.port())
+        .unwrap();
+    let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
+    Cluster::set_slot(to, &slot, &["IMPORTING", &from_id]);
+    Cluster::set_slot(from, &slot, &["MIGRATING", &to_id]);
+    // a new key of a slot on its way is asked for at its goal
+    client.expect("GET {m}2", "$-1");
+    client.expect("SET {m}2 two", "+OK");
+    client.expect("GET {m}1", "$3\r\none");
+    assert!(endpoint.metric("endpoint_detours_total{reason=\"ask\"}") >= 2.0);
+    from.cli(&[
+        "MIGRATE",
+        "127.0.0.1",
+        &to.port().to_string(),
+        "{m}1",
+        "0",
+        "5000",
+        "AUTH",
+        PASSWORD,
+    ]);
+    client.expect("GET {m}1", "$3\r\none");
+    for node in &cluster.nodes {
+        Cluster::set_slot(node, &slot, &["NODE", &to_id]);
+    }
+    client.expect("MGET {m}1 {m}2", "*2\r\n$3\r\none\r\n$3\r\ntwo");
+    client.expect("MULTI", "+OK");
+    client.expect("INCR {m}3", "+QUEUED");
+    client.expect("EXEC", "*1\r\n:1");
+    assert!(endpoint.metric("endpoint_detours_total{reason=\"moved\"}") >= 1.0);
+    // known from now on
+    let moved = endpoint.metric("endpoint_detours_total{reason=\"moved\"}");
+    for _ in 0..20 {
+        client.expect("GET {m}1", "$3\r\none");
+    }
+    assert_eq!(
+        endpoint.metric("endpoint_detours_total{reason=\"moved\"}"),
+        moved
+    );
+}
+
+#[test]
+fn a_shard_that_dies_takes_only_its_own_keys_along() {
+    let (cluster, endpoint) = start();
+    let mut client = endpoint.client();
+    for n in 0..60 {
+        client.expect(&format!("SET k:{n} v"), "+OK");
+    }
+    // the others go on serving their slots
+    for node in &cluster.nodes {
+        node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    cluster.nodes[2].kill();
+    let (mut alive, mut dead) = (0, 0);
+    for n in 0..60 {
+        match client.ask(&format!("GET k:{n}")).as_str() {
+            "$1\r\nv\r\n" => alive += 1,
+            other => {
+                assert!(other.starts_with("-ERR lamplighter"), "{other}");
+                dead += 1;
+            }
+        }
+    }
+    assert!(alive > 20 && dead > 5, "{alive} and {dead}");
+}

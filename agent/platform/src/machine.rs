@@ -69,11 +69,10 @@ impl Machine {
                 let seen = machine.look(tries_disk);
                 (machine, seen)
             });
-            let seen;
-            (machine, seen) = match looked.await {
-                Ok(looked) => looked,
-                Err(_) => return,
+            let Ok((same, seen)) = looked.await else {
+                return;
             };
+            machine = same;
             match seen.network {
                 Some(reason) => network.down(Reach::Local, reason),
                 None => network.ok(),

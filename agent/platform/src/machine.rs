@@ -84,6 +84,7 @@ impl Machine {
     }
 
     fn look(&mut self, tries_disk: bool) -> Seen {
+        self.had_state |= self.state.is_dir();
         let up = up(&self.interfaces);
         self.had_network |= up;
         let network = (self.had_network && !up).then(|| "no network interface is up".to_owned());

@@ -22,7 +22,7 @@ use lamplighter_core::config::OnlineCheck;
 use lamplighter_core::fault::{Fault, chain};
 use lamplighter_core::fleet::{FleetDesk, FleetView};
 use lamplighter_core::health::HealthBoard;
-use lamplighter_core::identity::Resource;
+use lamplighter_core::identity::{Resource, TokenPublisher};
 use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Handover, Sockets};
@@ -145,7 +145,7 @@ impl App {
 
         let state = StateDir::new(&config.state.dir);
         let mut azure = Azure::settle(config.platform.clone(), state, &registry).await?;
-        let work = Work::build(loaded, &registry, &mut sockets, &mut azure)?;
+        let work = Work::build(loaded, &mut azure, &registry, &mut sockets)?;
         let (work, fleet) = work.join_fleet(&board, &azure);
         let links = lamplighter_platform::Links {
             board: board.clone(),
@@ -258,14 +258,18 @@ struct Work {
 impl Work {
     fn build(
         loaded: &Loaded,
+        azure: &mut Azure,
         registry: &Registry,
         sockets: &mut Sockets,
-        azure: &mut Azure,
     ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let secrets = loaded.secret_dirs();
         let mysql = match &config.mysql {
-            Some(mysql) => Some(Proxy::bind(mysql.clone(), &secrets, sockets, registry)?),
+            Some(mysql) => {
+                let tokens = mysql.wants_tokens().then(|| azure.tokens(Resource::Mysql));
+                let config = mysql.clone();
+                Some(Proxy::bind(config, &secrets, tokens, sockets, registry)?)
+            }
             None => None,
         };
         let redis = match &config.redis {
@@ -392,7 +396,12 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
         rows.extend(lamplighter_health::probe(health).await);
     }
     if let Some(mysql) = &config.mysql {
-        rows.extend(lamplighter_mysql::check_online(mysql, &secrets).await);
+        let fetched = match mysql.wants_tokens() {
+            true => Some(lamplighter_platform::fetch_once(&config.platform, Resource::Mysql).await),
+            false => None,
+        };
+        let tokens = fetched.as_ref().map(TokenPublisher::source);
+        rows.extend(lamplighter_mysql::check_online(mysql, &secrets, tokens).await);
     }
     if let Some(redis) = &config.redis {
         rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets, None).await);

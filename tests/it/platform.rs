@@ -2,6 +2,7 @@
 
 mod events;
 mod fleet;
+mod identity;
 mod leaving;
 mod metadata;
 

@@ -17,6 +17,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod azurite;
+pub(crate) mod entra;
 pub(crate) mod faults;
 pub(crate) mod http;
 pub(crate) mod imds;

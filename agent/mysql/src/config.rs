@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lamplighter_core::config::{Problem, SecretFile};
 use lamplighter_core::net::{HostPort, ListenAddress};
-use lamplighter_core::tls::TlsConfig;
+use lamplighter_core::tls::{TlsConfig, Verify};
 use lamplighter_core::units::{Bytes, Millis};
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,13 @@ pub struct Config {
     pub replicas: Vec<HostPort>,
     /// The agent's own account on the servers.
     pub user: String,
+    /// How that account proves itself: `"password"` (default, with `password_file`), or `"managed-identity"` (Microsoft Entra, with
+    /// tokens of `[platform.identity]`, over TLS with `verify = "identity"` only).
+    #[serde(default)]
+    pub auth: Auth,
     /// The file with that account's password; read at each new server connection, so a rotated password is picked up.
-    pub password_file: SecretFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<SecretFile>,
     /// TLS to the servers.
     #[serde(default)]
     pub tls: TlsConfig,
@@ -61,6 +66,17 @@ pub struct Config {
     /// How the servers are watched.
     #[serde(default)]
     pub monitor: Monitor,
+}
+
+/// How the agent's account proves itself to the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// By a password.
+    #[default]
+    Password,
+    /// By a token of the machine's identity.
+    ManagedIdentity,
 }
 
 /// Who may log in under one name.
@@ -215,6 +231,7 @@ impl Config {
                 );
             }
         }
+        self.auth_problems(&mut add);
         if self.socket_mode_bits().is_none() {
             add(
                 "socket_mode",
@@ -268,10 +285,44 @@ impl Config {
         problems
     }
 
+    /// Whether the account proves itself by tokens of the machine's identity.
+    #[must_use]
+    pub fn wants_tokens(&self) -> bool {
+        self.auth == Auth::ManagedIdentity
+    }
+
+    fn auth_problems(&self, add: &mut impl FnMut(&str, String)) {
+        match self.auth {
+            Auth::Password if self.password_file.is_none() => add(
+                "password_file",
+                "is needed, or auth = \"managed-identity\"".to_owned(),
+            ),
+            Auth::Password => {}
+            Auth::ManagedIdentity => {
+                if self.password_file.is_some() {
+                    add(
+                        "password_file",
+                        "and auth = \"managed-identity\" exclude each other".to_owned(),
+                    );
+                }
+                if !self.tls.enabled || self.tls.verify != Verify::Identity {
+                    add(
+                        "tls.verify",
+                        "a token is only shown to a server whose certificate and name are checked: enabled = true, verify = \"identity\""
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+    }
+
     /// Every secret file it names, with its key.
     #[must_use]
     pub fn secret_files(&self) -> Vec<(String, &SecretFile)> {
-        let mut files = vec![("password_file".to_owned(), &self.password_file)];
+        let mut files = Vec::new();
+        if let Some(file) = &self.password_file {
+            files.push(("password_file".to_owned(), file));
+        }
         for (name, client) in &self.clients {
             if let Some(file) = &client.password_file {
                 files.push((format!("clients.{name}.password_file"), file));

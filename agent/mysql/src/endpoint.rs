@@ -1,5 +1,7 @@
 //! The subsystem: binds the listeners, makes pools and monitors, accepts clients and gives each a session.
 
+mod leaving;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use lamplighter_core::config::{OnlineCheck, SecretDirs};
 use lamplighter_core::fault::{Culprit, Fault, Retry, chain};
+use lamplighter_core::identity::TokenSource;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Accepted, Acceptor, BindError, HostPort, ListenAddress, Sockets};
@@ -24,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::monitor::{self, Role, Watcher};
 use crate::pool::{Ask, Lease, Pool};
 use crate::prepared::Templates;
+use crate::server::credential::Credential;
 use crate::server::{Account, Bucket, Idle};
 use crate::session::Session;
 use crate::variables::Learned;
@@ -74,6 +78,13 @@ impl Shared {
         }
     }
 
+    /// How many server connections clients hold: a statement in flight, a transaction open, or state of their own.
+    fn busy(&self) -> u64 {
+        let replicas = self.replicas.iter().map(|it| &it.pool);
+        let pools = std::iter::once(&self.primary).chain(replicas);
+        pools.map(|pool| pool.busy()).sum()
+    }
+
     /// A server connection with this id is one of ours.
     pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
         let replicas = self.replicas.iter().map(|replica| &replica.pool);
@@ -118,6 +129,9 @@ pub enum StartError {
     /// The agent's own password.
     #[error(transparent)]
     Secret(#[from] lamplighter_core::secret::SecretError),
+    /// Neither a password nor an identity.
+    #[error("the account has neither a password nor an identity")]
+    NoCredential,
     /// A metric twice.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -128,7 +142,10 @@ impl From<StartError> for Fault {
         let culprit = match &error {
             StartError::Metrics(_) => Culprit::Bug,
             StartError::Bind(_) | StartError::Accept(_) => Culprit::Platform,
-            StartError::Access(_) | StartError::Tls(_) | StartError::Secret(_) => Culprit::Operator,
+            StartError::Access(_)
+            | StartError::Tls(_)
+            | StartError::Secret(_)
+            | StartError::NoCredential => Culprit::Operator,
         };
         Self::new(culprit, Retry::Never, error)
     }
@@ -139,6 +156,7 @@ impl From<StartError> for Fault {
 pub struct Proxy {
     config: Config,
     secret_dirs: SecretDirs,
+    credential: Credential,
     acceptors: Vec<Acceptor>,
     shared: Arc<Shared>,
     tls: Option<Arc<TlsClient>>,
@@ -159,13 +177,15 @@ impl ReloadHandle {
 }
 
 impl Proxy {
-    /// Binds the listeners and reads the secrets; touches no server. Needs a runtime.
+    /// Binds the listeners and reads the secrets; touches no server. `tokens` are those of the machine's identity for MySQL, if the
+    /// configuration asks for them. Needs a runtime.
     ///
     /// # Errors
     /// If an address is taken, a secret or the CA cannot be read, or a local user does not exist.
     pub fn bind(
         config: Config,
         secret_dirs: &SecretDirs,
+        tokens: Option<TokenSource>,
         sockets: &mut Sockets,
         registry: &Registry,
     ) -> Result<Self, StartError> {
@@ -175,12 +195,16 @@ impl Proxy {
         } else {
             None
         };
-        secret_dirs.read(&config.password_file)?;
+        let credential =
+            Credential::of(&config, secret_dirs, tokens).ok_or(StartError::NoCredential)?;
+        if let Credential::File { file, dirs } = &credential {
+            dirs.read(file)?;
+        }
         let facts = Arc::new(ArcSwapOption::empty());
         let pool = |server: &HostPort| {
             let account = account(
                 &config,
-                secret_dirs,
+                &credential,
                 server,
                 tls.clone(),
                 Arc::clone(&facts),
@@ -221,6 +245,7 @@ impl Proxy {
         Ok(Self {
             config,
             secret_dirs: secret_dirs.clone(),
+            credential,
             acceptors,
             shared: Arc::new(shared),
             tls,
@@ -256,7 +281,13 @@ impl Subsystem for Proxy {
 
     async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
         for (server, role, index) in self.servers() {
-            let watcher = Watcher::new(&self.config, &self.secret_dirs, server, role);
+            let watcher = Watcher::new(
+                &self.config,
+                &self.secret_dirs,
+                &self.credential,
+                server,
+                role,
+            );
             let health = scope.health().part(&server.to_string());
             scope.spawn(
                 "monitor",
@@ -272,6 +303,10 @@ impl Subsystem for Proxy {
         scope.spawn(
             "pools",
             maintain(Arc::clone(&self.shared), scope.tasks().clone()),
+        );
+        scope.spawn(
+            "leaving",
+            leaving::finish(Arc::clone(&self.shared), scope.tasks().clone()),
         );
         for acceptor in std::mem::take(&mut self.acceptors) {
             tracing::info!(address = %acceptor.address(), "MySQL endpoint listens");
@@ -359,7 +394,7 @@ async fn maintain(shared: Arc<Shared>, tasks: Tasks) {
 
 fn account(
     config: &Config,
-    secret_dirs: &SecretDirs,
+    credential: &Credential,
     server: &HostPort,
     tls: Option<Arc<TlsClient>>,
     facts: Arc<ArcSwapOption<crate::server::ServerFacts>>,
@@ -367,8 +402,7 @@ fn account(
     Account {
         server: server.clone(),
         user: config.user.clone(),
-        password_file: config.password_file.clone(),
-        secret_dirs: secret_dirs.clone(),
+        credential: credential.clone(),
         tls,
         connect_timeout: config.connect_timeout.get(),
         statements_max: config.pool.prepared_statements_max,
@@ -378,12 +412,16 @@ fn account(
 }
 
 /// Connects to every server as the endpoint and as the monitor would, for `lamplighter check --online`.
-pub async fn check_online(config: &Config, secret_dirs: &SecretDirs) -> Vec<OnlineCheck> {
+pub async fn check_online(
+    config: &Config,
+    secret_dirs: &SecretDirs,
+    tokens: Option<TokenSource>,
+) -> Vec<OnlineCheck> {
     let mut checks = Vec::new();
     let servers = std::iter::once((&config.primary, Role::Primary))
         .chain(config.replicas.iter().map(|server| (server, Role::Replica)));
     for (server, role) in servers {
-        let outcome = check_server(config, secret_dirs, server, role).await;
+        let outcome = check_server(config, secret_dirs, tokens.clone(), server, role).await;
         checks.push(OnlineCheck {
             what: format!("mysql {}", role.label()),
             target: server.to_string(),
@@ -396,9 +434,12 @@ pub async fn check_online(config: &Config, secret_dirs: &SecretDirs) -> Vec<Onli
 async fn check_server(
     config: &Config,
     dirs: &SecretDirs,
+    tokens: Option<TokenSource>,
     server: &HostPort,
     role: Role,
 ) -> Result<String, String> {
+    let credential =
+        Credential::of(config, dirs, tokens).ok_or_else(|| chain(&StartError::NoCredential))?;
     let tls = match config
         .tls
         .enabled
@@ -409,7 +450,7 @@ async fn check_server(
         Err(error) => return Err(chain(&error)),
     };
     let facts = Arc::new(ArcSwapOption::empty());
-    let account = account(config, dirs, server, tls, Arc::clone(&facts));
+    let account = account(config, &credential, server, tls, Arc::clone(&facts));
     Idle::open(&account, Bucket::of_nobody())
         .await
         .map_err(|error| chain(&error))?;
@@ -417,7 +458,7 @@ async fn check_server(
         .load()
         .as_ref()
         .map_or_else(String::new, |facts| facts.version.clone());
-    let seen = Watcher::new(config, dirs, server, role)
+    let seen = Watcher::new(config, dirs, &credential, server, role)
         .look(&mut None)
         .await
         .map_err(|error| chain(&error))?;

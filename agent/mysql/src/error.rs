@@ -31,6 +31,9 @@ pub enum OpenError {
     /// The account's password would have to be sent in clear.
     #[error("the server asks for the password in clear, which is only sent over TLS")]
     ClearPassword,
+    /// There is no token of the machine's identity.
+    #[error(transparent)]
+    Token(#[from] lamplighter_core::identity::TokenError),
     /// A plugin we do not speak.
     #[error("the server asks for authentication plugin {0:?}, which is not supported")]
     Plugin(String),

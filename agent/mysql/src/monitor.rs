@@ -18,6 +18,8 @@ pub(crate) use verdict::{Lag, Observation, Role, Verdict, judge};
 
 use crate::config::{Config, LagUnknown};
 use crate::endpoint::Shared;
+use crate::error::OpenError;
+use crate::server::credential::Credential;
 
 /// ER_SPECIFIC_ACCESS_DENIED_ERROR: no REPLICATION CLIENT.
 const ACCESS_DENIED: u16 = 1227;
@@ -30,8 +32,7 @@ pub(crate) struct Watcher {
     pub(crate) server: HostPort,
     pub(crate) role: Role,
     user: String,
-    secret_dirs: SecretDirs,
-    password_file: lamplighter_core::config::SecretFile,
+    credential: Credential,
     tls: TlsConfig,
     timeout: Duration,
 }
@@ -40,7 +41,7 @@ pub(crate) struct Watcher {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookError {
     #[error(transparent)]
-    Secret(#[from] lamplighter_core::secret::SecretError),
+    Credential(#[from] OpenError),
     #[error("the password is not text")]
     NotText(#[from] lamplighter_core::secret::NotText),
     #[error(transparent)]
@@ -50,29 +51,37 @@ pub(crate) enum LookError {
 }
 
 impl Watcher {
-    pub(crate) fn new(config: &Config, dirs: &SecretDirs, server: &HostPort, role: Role) -> Self {
+    /// `endpoint` is how the endpoint itself logs in.
+    pub(crate) fn new(
+        config: &Config,
+        dirs: &SecretDirs,
+        endpoint: &Credential,
+        server: &HostPort,
+        role: Role,
+    ) -> Self {
         let monitor = &config.monitor;
+        let own = monitor.password_file.clone().map(|file| Credential::File {
+            file,
+            dirs: dirs.clone(),
+        });
         Self {
             server: server.clone(),
             role,
             user: monitor.user.clone().unwrap_or_else(|| config.user.clone()),
-            secret_dirs: dirs.clone(),
-            password_file: monitor
-                .password_file
-                .clone()
-                .unwrap_or_else(|| config.password_file.clone()),
+            credential: own.unwrap_or_else(|| endpoint.clone()),
             tls: config.tls.clone(),
             timeout: config.connect_timeout.get(),
         }
     }
 
     async fn connect(&self) -> Result<MySqlConnection, LookError> {
-        let password = self.secret_dirs.read(&self.password_file)?;
+        let shown = self.credential.take(self.timeout).await?;
         let mut options = MySqlConnectOptions::new()
             .host(&self.server.host)
             .port(self.server.port)
             .username(&self.user)
-            .password(password.expose_str()?)
+            .password(shown.secret().expose_str()?)
+            .enable_cleartext_plugin(self.credential.is_token())
             .ssl_mode(self.ssl_mode())
             .pipes_as_concat(false)
             .no_engine_substitution(false)
@@ -83,8 +92,13 @@ impl Watcher {
             CaSource::File(path) => options.ssl_ca(path),
             CaSource::System => options.ssl_ca_from_pem(azure_roots_pem()),
         };
-        self.within(async { Ok(MySqlConnection::connect_with(&options).await?) })
-            .await
+        let connected = self
+            .within(async { Ok(MySqlConnection::connect_with(&options).await?) })
+            .await;
+        if matches!(connected, Err(LookError::Sql(sqlx::Error::Database(_)))) {
+            shown.refused();
+        }
+        connected
     }
 
     /// sqlx expects the host's own name in the certificate and nothing else; where the configuration names another, it can check

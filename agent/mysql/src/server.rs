@@ -3,6 +3,7 @@
 //! reply's own end made. Everything else (drop, timeout, error, a client that left) closes the socket.
 
 mod batch;
+pub(crate) mod credential;
 mod login;
 mod statements;
 mod threads;

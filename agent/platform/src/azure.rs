@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use lamplighter_core::fault::{Culprit, Fault, Retry};
+use lamplighter_core::fault::{Culprit, Fault, Retry, chain};
 use lamplighter_core::health::HealthBoard;
 use lamplighter_core::identity::{Resource, TokenPublisher, TokenSource};
 use lamplighter_core::instance::{Instance, InstanceView};
@@ -19,6 +19,7 @@ use crate::http::Origin;
 use crate::identity::{self, Provider, Refresher, Workload};
 use crate::imds::Imds;
 use crate::instance::{Finder, LABELS};
+use crate::machine::Machine;
 use crate::state::{Claim, StateDir};
 
 /// What firmware says on Azure's machines, in the chassis asset tag of SMBIOS; cloud-init knows Azure by it, too.
@@ -116,6 +117,8 @@ impl Azure {
             let refresher = Refresher::new(self.provider.clone(), publisher, line, &self.tokens);
             tasks.spawn("token", refresher.run(tasks.clone()));
         }
+        let machine = Machine::new(self.state.path());
+        tasks.spawn("machine", machine.run(board.clone(), tasks.clone()));
         let late = Late {
             view: self.view.clone(),
             state: self.state,
@@ -145,6 +148,31 @@ impl Azure {
         }
         late
     }
+}
+
+/// One token for `resource`, as the configuration says, for commands that log in without the running agent. If none comes, whoever waits
+/// for one is told why.
+pub async fn fetch_once(config: &Config, resource: Resource) -> TokenPublisher {
+    let (mut publisher, _source) = TokenPublisher::new(resource);
+    // of no agent's life: nobody scrapes it
+    let asked = match Imds::register(&Registry::new()) {
+        Ok(requests) => {
+            let imds = origin(&config.imds).map(|origin| Imds::new(origin, requests));
+            match provider(&config.identity, imds.as_ref()) {
+                Ok(provider) => provider.ask(resource).await.map_err(|error| chain(&error)),
+                Err(error) => Err(chain(&error)),
+            }
+        }
+        Err(error) => Err(chain(&error)),
+    };
+    match asked {
+        Ok(reply) => {
+            let expires = tokio::time::Instant::now() + reply.lifetime;
+            publisher.publish(reply.secret, expires, reply.object_id);
+        }
+        Err(reason) => publisher.fail(reason),
+    }
+    publisher
 }
 
 /// What leaving for an event needs.

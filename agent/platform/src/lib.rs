@@ -8,6 +8,7 @@
 //! | `azure` | who of the next is there, and what they share |
 //! | `imds`, `http` | the client of the instance metadata service: pace, deadlines, which failure means what |
 //! | `instance`, `state` | which machine this is; whose state the state directory holds |
+//! | `machine` | what the machine sees of itself: its network, its disk |
 //! | `identity` | tokens: when, from whom, what is believed |
 //! | `events` | scheduled events: read, decided on, acknowledged |
 //! | `subsystem` | the life of all of them |
@@ -19,11 +20,12 @@ mod http;
 mod identity;
 mod imds;
 mod instance;
+mod machine;
 mod state;
 mod subsystem;
 pub mod systemd;
 
-pub use azure::{Azure, AzureError};
+pub use azure::{Azure, AzureError, fetch_once};
 pub use config::Config;
 pub use state::StateDir;
 pub use subsystem::{Links, Platform};

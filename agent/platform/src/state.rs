@@ -42,6 +42,11 @@ impl StateDir {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// Makes sure that no part reads another machine's state. Gives back what the service said, so that it need not be asked again.
     pub(crate) async fn settle(&self, imds: Option<&Imds>) -> Option<Instance> {
         if let Some(successor) = self.read(SUCCESSOR) {

@@ -184,3 +184,32 @@ fn what_an_image_took_along_from_a_live_machine_is_wiped_at_the_start() {
     probed.agent.wait_ready(SOON);
     assert!(!leftover.exists(), "{}", probed.agent.log());
 }
+
+#[test]
+fn a_state_directory_that_is_gone_is_told_as_a_local_fault_and_costs_no_traffic() {
+    let imds = Imds::start();
+    let probed = agent(&imds, "");
+    let state = probed.agent.dir().join("state");
+    poll::until(SOON, "the owner of the state", || {
+        state.join("instance").exists()
+    });
+    std::fs::remove_dir_all(&state).expect("the state directory");
+    // a file in its place: not even root can write below it
+    std::fs::write(&state, "").expect("a file");
+    let rows = || probed.ask("/readyz?verbose").expect("an answer").text();
+    poll::until(SOON, "the fault on the board", || {
+        let rows = rows();
+        if rows.contains("[!] machine:disk: degraded (local)") {
+            Ok(())
+        } else {
+            Err(rows)
+        }
+    });
+    assert_eq!(probed.ask("/lb").expect("an answer").status, 200);
+    assert_eq!(probed.state(), State::Healthy);
+    std::fs::remove_file(&state).expect("the file");
+    std::fs::create_dir(&state).expect("a folder");
+    poll::until(SOON, "the end of the fault", || {
+        rows().contains("[+] machine:disk: ok")
+    });
+}

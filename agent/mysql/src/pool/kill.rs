@@ -36,6 +36,11 @@ impl Pool {
         Ok(())
     }
 
+    /// How many connections are lent out.
+    pub(crate) fn busy(&self) -> u64 {
+        u64::try_from(self.busy_gauge.get()).unwrap_or(0)
+    }
+
     /// A server connection with this id is one of this pool's.
     pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
         self.account.threads.contains(thread_id)

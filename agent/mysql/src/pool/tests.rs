@@ -16,8 +16,10 @@ fn pool(max_server_connections: usize) -> Arc<Pool> {
     let account = Account {
         server: "127.0.0.1:1".parse().unwrap(),
         user: "app".to_owned(),
-        password_file: SecretFile::new("/nonexistent"),
-        secret_dirs: SecretDirs::default(),
+        credential: crate::server::credential::Credential::File {
+            file: SecretFile::new("/nonexistent"),
+            dirs: SecretDirs::default(),
+        },
         tls: None,
         connect_timeout: Duration::from_secs(1),
         statements_max: 64,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::{BufMut, Bytes, BytesMut};
-use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::net::{DialOptions, HostPort, dial};
 use lamplighter_core::tls::TlsClient;
 use lamplighter_wire::mysql::auth::{self, AuthPlugin};
@@ -18,6 +17,7 @@ use lamplighter_wire::mysql::handshake::{
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN, Header};
 use lamplighter_wire::mysql::response::ErrPacket;
 
+use super::credential::Credential;
 use super::threads::Threads;
 use super::{BUCKET_CAPABILITIES, Bucket, Busy, Idle, Link, READ_SIZE, Stream, require_ok};
 use crate::error::OpenError;
@@ -29,8 +29,7 @@ use crate::variables::Variables;
 pub(crate) struct Account {
     pub(crate) server: HostPort,
     pub(crate) user: String,
-    pub(crate) password_file: SecretFile,
-    pub(crate) secret_dirs: SecretDirs,
+    pub(crate) credential: Credential,
     pub(crate) tls: Option<Arc<TlsClient>>,
     pub(crate) connect_timeout: Duration,
     /// Prepared statements that one connection may hold, if the server allows as many.
@@ -267,14 +266,19 @@ async fn authenticate(
     bucket: &Bucket,
     seq: &mut u8,
 ) -> Result<(), OpenError> {
-    let password = account.secret_dirs.read(&account.password_file)?;
+    let shown = account.credential.take(account.connect_timeout).await?;
+    let password = shown.secret();
     let over_tls = matches!(stream, Stream::Tls(_));
     let ssl = if over_tls {
         Capabilities::CLIENT_SSL
     } else {
         Capabilities::empty()
     };
-    let mut plugin = greeting.auth_plugin.clone();
+    let mut plugin = if account.credential.is_token() {
+        AuthPlugin::ClearPassword
+    } else {
+        greeting.auth_plugin.clone()
+    };
     let mut nonce = greeting.nonce.to_vec();
     let response = HandshakeResponse {
         capabilities: capabilities.union(ssl),
@@ -302,11 +306,15 @@ async fn authenticate(
         let (body, header) = read_packet(stream).await?;
         *seq = header.seq.wrapping_add(1);
         out.clear();
-        match refused(&body)?.split_first() {
+        let body = refused(&body).inspect_err(|_| shown.refused())?;
+        match body.split_first() {
             Some((0, _)) => return Ok(()),
             Some((&AUTH_SWITCH, _)) => {
-                let switch = AuthSwitchRequest::parse(&body)?;
+                let switch = AuthSwitchRequest::parse(body)?;
                 plugin = switch.plugin;
+                if account.credential.is_token() && plugin != AuthPlugin::ClearPassword {
+                    break;
+                }
                 nonce = switch.data.to_vec();
                 packet::write(
                     &mut out,
@@ -318,17 +326,12 @@ async fn authenticate(
             Some((&AUTH_MORE_DATA, [auth::PERFORM_FULL_AUTHENTICATION])) => {
                 packet::write(&mut out, seq, &clear(password.expose(), over_tls)?);
             }
-            _ => {
-                return Err(OpenError::Plugin(
-                    String::from_utf8_lossy(plugin.name()).into_owned(),
-                ));
-            }
+            _ => break,
         }
         write(stream, &out).await?;
     }
-    Err(OpenError::Plugin(
-        String::from_utf8_lossy(plugin.name()).into_owned(),
-    ))
+    let name = String::from_utf8_lossy(plugin.name()).into_owned();
+    Err(OpenError::Plugin(name))
 }
 
 fn answer(

@@ -84,7 +84,7 @@ impl Machine {
     }
 
     fn look(&mut self, tries_disk: bool) -> Seen {
-        self.had_state |= self.state.is_dir();
+        self.had_state |= self.state.exists();
         let up = up(&self.interfaces);
         self.had_network |= up;
         let network = (self.had_network && !up).then(|| "no network interface is up".to_owned());
@@ -93,7 +93,7 @@ impl Machine {
     }
 
     fn try_disk(&mut self) -> Option<String> {
-        self.had_state |= self.state.is_dir();
+        self.had_state |= self.state.exists();
         if !self.had_state {
             return None;
         }

@@ -97,6 +97,11 @@ impl Default for OfSession {
 }
 
 impl OfSession {
+    /// The connection that alone knew it is gone.
+    pub(crate) fn lost() -> Self {
+        Self::Awaited(pending().0)
+    }
+
     /// The value, if no server has to be asked.
     pub(crate) fn known(&self) -> Option<u64> {
         match self {

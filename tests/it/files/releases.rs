@@ -142,6 +142,8 @@ fn a_web_server_under_load_never_serves_a_mixture_of_two_releases() {
     let apache = Apache::builder()
         .docroot(&pull.path.join("current"))
         .ini("realpath_cache_ttl", "1")
+        // and its code for longer, unless a hook reloads it
+        .ini("opcache.enable", "0")
         .start();
     let (stop, mixed, served) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let versions = std::sync::Mutex::new(std::collections::BTreeSet::new());

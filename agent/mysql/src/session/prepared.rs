@@ -95,9 +95,13 @@ impl Session<'_> {
                 }
             };
             let had_state = leased.has_state();
+            let alone_knew = leased.insert_id_there;
             let prepared = self
                 .prepare_leased(leased, &text, statement, is_private)
                 .await;
+            if prepared.is_err() {
+                self.lose_connection(alone_knew);
+            }
             match prepared {
                 Ok(Ok(template)) => return self.answer_prepared(template, seq).await,
                 Ok(Err(packet)) => {

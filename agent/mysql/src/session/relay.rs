@@ -15,6 +15,7 @@ use crate::cancel::What;
 use crate::client::Request;
 use crate::error::StatementError;
 use crate::hold::{Context, Ran};
+use crate::insert_id::OfSession;
 use crate::pool::BusyLease;
 use crate::route::Why;
 use crate::server::Bucket;
@@ -64,6 +65,7 @@ impl Session<'_> {
         why: Why,
     ) -> Flow {
         let (mut replica, mut why) = (replica, why);
+        let may_write = !job.may_retry;
         loop {
             let leased = match self.lease(&mut replica, &mut why, &job).await {
                 Ok(leased) => leased,
@@ -81,7 +83,12 @@ impl Session<'_> {
                 .with_label_values(&[why.target_label(), why.label()])
                 .inc();
             let had_state = leased.has_state();
-            match self.run_leased(leased, &mut job).await {
+            let alone_knew = leased.insert_id_there || may_write;
+            let ended = self.run_leased(leased, &mut job).await;
+            if ended.is_err() {
+                self.lose_connection(alone_knew);
+            }
+            match ended {
                 Ok(()) => return Flow::Continue,
                 Err(Lost { again: true, .. }) if job.may_retry && !had_state => {
                     // the next connection is another one; a read that fails twice is told
@@ -90,6 +97,14 @@ impl Session<'_> {
                 }
                 Err(lost) => return self.fail_job(lost, &job, had_state).await,
             }
+        }
+    }
+
+    /// A connection broke. What only it knew of this session nobody knows now; the client may go on without.
+    pub(super) fn lose_connection(&mut self, knew_insert_id: bool) {
+        self.last.lose();
+        if knew_insert_id {
+            self.insert_id = OfSession::lost();
         }
     }
 
@@ -127,7 +142,10 @@ impl Session<'_> {
         }
         match self.run_leased(leased, &mut job).await {
             Ok(()) => Flow::Continue,
-            Err(lost) => self.fail(lost, seq, false).await,
+            Err(lost) => {
+                self.lose_connection(true);
+                self.fail(lost, seq, false).await
+            }
         }
     }
 

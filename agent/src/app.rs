@@ -26,6 +26,7 @@ use lamplighter_core::identity::{Resource, TokenPublisher};
 use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, SupervisorConfig};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Handover, Sockets};
+use lamplighter_core::views::{Views, ViewsBuilder};
 use lamplighter_health::{BuildInfo, Health, LastProbe, Links};
 use lamplighter_mysql::Proxy;
 use lamplighter_platform::{Azure, AzureError, Manager, Platform, StateDir};
@@ -124,8 +125,7 @@ impl App {
         let signals = Signals::install().map_err(StartError::Signals)?;
         let config = &loaded.config;
         let build = announce(loaded);
-        let registry = Registry::new();
-        let board = HealthBoard::new();
+        let (registry, board) = (Registry::new(), HealthBoard::new());
         let manager = Manager::from_env();
         let handover = handover_by(&manager);
         let mut sockets = Sockets::from_env(handover.clone());
@@ -170,6 +170,7 @@ impl App {
                     build,
                     registry,
                     askers: work.askers.clone(),
+                    views: work.views(),
                 };
                 Some(Health::start(config.clone(), &mut sockets, links)?)
             }
@@ -334,6 +335,15 @@ impl Work {
         };
         self.redis = self.redis.map(|redis| redis.join_fleet(desk));
         (self, fleet)
+    }
+
+    /// What the parts answer to people.
+    fn views(&self) -> Views {
+        let mut views = ViewsBuilder::default();
+        if let Some(mysql) = &self.mysql {
+            mysql.add_views(&mut views);
+        }
+        views.build()
     }
 
     /// The tables of the configuration and who can take a change while the agent runs.

@@ -5,6 +5,7 @@ mod check;
 mod generate;
 mod publish;
 mod run;
+mod statements;
 mod status;
 mod sync;
 
@@ -79,6 +80,13 @@ enum Command {
     PrintConfig(FileArgs),
     /// Show what the running agent does and how it is.
     Status(StatusArgs),
+    /// Show what the MySQL endpoint knows of statements and of its clients.
+    #[command(subcommand)]
+    Mysql(MysqlCommand),
+    /// Say where a statement would go, why, and what it would keep its connection for.
+    ///
+    /// Nothing is sent to a server. Asks the running agent for its state; without one the text and the configuration must do.
+    Explain(ExplainArgs),
     /// Ask the load balancer to look away: /lb answers 503 while everything still serves.
     ///
     /// The agent stays until `undrain` takes it back or a signal ends it.
@@ -161,6 +169,35 @@ struct StatusArgs {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum MysqlCommand {
+    /// The statements that took most time, by digest: calls, errors, latencies, rows, how many went to replicas.
+    Top(TopArgs),
+    /// The clients that keep a server connection: why, for how long, since which statement.
+    Pins(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+struct TopArgs {
+    #[command(flatten)]
+    status: StatusArgs,
+    /// How many digests to show.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    status: StatusArgs,
+    /// Do not ask the running agent.
+    #[arg(long)]
+    offline: bool,
+    /// The statement; - reads it from standard input.
+    #[arg(value_name = "SQL")]
+    sql: String,
+}
+
 #[derive(Debug, Args)]
 struct DrainArgs {
     #[command(flatten)]
@@ -187,6 +224,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::PrintConfig(args) => check::print_config(&args),
         Command::Status(args) => status::status(&args),
+        Command::Mysql(MysqlCommand::Top(args)) => statements::top(&args),
+        Command::Mysql(MysqlCommand::Pins(args)) => statements::pins(&args),
+        Command::Explain(args) => statements::explain(&args),
         Command::Drain(args) => status::drain(&args),
         Command::Undrain(args) => status::undrain(&args),
         Command::Reload(args) => status::reload(&args),

@@ -26,5 +26,6 @@ mod probe;
 mod query;
 mod redis;
 mod sessions;
+mod statistics;
 mod systemd;
 mod tidy;

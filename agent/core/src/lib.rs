@@ -15,6 +15,7 @@
 //! | [`tls`] | the one TLS client, with a CA that can be read again |
 //! | [`metrics`] | registering series under the right name |
 //! | [`telemetry`] | logs |
+//! | [`views`] | questions to a running agent, answered by its parts |
 //! | [`secret`] | bytes that cannot be printed |
 
 pub mod ask;
@@ -31,3 +32,4 @@ pub mod secret;
 pub mod telemetry;
 pub mod tls;
 pub mod units;
+pub mod views;

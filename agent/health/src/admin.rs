@@ -14,8 +14,10 @@ use axum::{Json, Router};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName};
 use lamplighter_core::ask::{Asker, NoAnswer, Question};
+use lamplighter_core::fault::chain;
 use lamplighter_core::health::HealthBoard;
 use lamplighter_core::lifecycle::{Control, Departures, DrainSource, Phase};
+use lamplighter_core::views::{ViewError, Views};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -48,6 +50,7 @@ pub(crate) struct Office {
     pub(crate) departures: Departures,
     pub(crate) reload: mpsc::Sender<ReloadReply>,
     pub(crate) askers: Arc<BTreeMap<&'static str, Asker>>,
+    pub(crate) views: Views,
 }
 
 /// What the TCP listener serves: nothing that changes anything.
@@ -62,6 +65,7 @@ pub(crate) fn full_router(office: Office) -> Router {
         .route("/api/v1/undrain", post(undrain))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/{part}/{verb}", post(command))
+        .route("/api/v1/views/{part}/{view}", post(view))
         .with_state(office)
 }
 
@@ -178,6 +182,26 @@ async fn reload(State(office): State<Office>) -> Response {
         Err(_) => outcome(
             StatusCode::GATEWAY_TIMEOUT,
             format!("no outcome after {} s; see the log", RELOAD_TIME.as_secs()),
+        ),
+    }
+}
+
+/// A question to another part: the body is what is asked. On the unix socket only, because answers name clients and statements.
+async fn view(
+    State(office): State<Office>,
+    Path((part, view)): Path<(String, String)>,
+    question: String,
+) -> Response {
+    let name = format!("{part}/{view}");
+    match office.views.ask(&name, &question) {
+        Some(Ok(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Some(Err(error @ ViewError::Question(_))) => {
+            outcome(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        }
+        Some(Err(error)) => outcome(StatusCode::INTERNAL_SERVER_ERROR, chain(&error)),
+        None => outcome(
+            StatusCode::NOT_FOUND,
+            format!("this agent has nobody to answer {name}: is its table in the configuration?"),
         ),
     }
 }

@@ -14,6 +14,7 @@ use lamplighter_core::lifecycle::{
 };
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Acceptor, BindError, ListenAddress, Listener, Sockets};
+use lamplighter_core::views::Views;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,8 @@ pub struct Links {
     pub registry: Registry,
     /// Whom questions of the admin interface go to, by the name of the part.
     pub askers: BTreeMap<&'static str, Asker>,
+    /// What the other parts answer to people.
+    pub views: Views,
 }
 
 /// Why the subsystem cannot start.
@@ -316,6 +319,7 @@ impl Routers {
             departures: departures.clone(),
             reload: links.reload,
             askers: Arc::new(links.askers),
+            views: links.views,
         };
         Self {
             desk,

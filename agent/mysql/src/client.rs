@@ -45,6 +45,8 @@ pub(crate) struct Client {
     scanner: RequestScanner,
     /// How much of `input` the scanner has seen.
     scanned: usize,
+    /// Bytes sent to it since its login.
+    sent: u64,
 }
 
 /// One command of a client, or its beginning.
@@ -92,7 +94,13 @@ impl Client {
             input: BytesMut::new(),
             scanner: RequestScanner::new(),
             scanned: 0,
+            sent: 0,
         }
+    }
+
+    /// Bytes sent to it so far.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(crate) const fn peer(&self) -> Peer {
@@ -195,6 +203,7 @@ impl Client {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             out.advance(sent);
+            self.sent += u64::try_from(sent).unwrap_or_default();
         }
         out.clear();
         Ok(())

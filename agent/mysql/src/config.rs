@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The user name under which the agent's own jobs connect; by SO_PEERCRED only.
 pub const INTERNAL_USER: &str = "lamplighter";
 
+/// The most digests that may be kept.
+const DIGESTS_MAX: usize = 10_000;
+
 /// The local MySQL endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +60,9 @@ pub struct Config {
     /// their connection. Default 1 MiB.
     #[serde(default = "default_statement_size_max")]
     pub statement_size_max: Bytes,
+    /// Digests whose statistics are kept, for `lamplighter mysql top`; 0 keeps none. Default 500, which take 1 to 2 MiB.
+    #[serde(default = "default_digests_max")]
+    pub digests_max: usize,
     /// Who may connect locally, by user name.
     #[serde(default)]
     pub clients: BTreeMap<String, Client>,
@@ -198,6 +204,10 @@ const fn default_connect_timeout() -> Millis {
     Millis::from_secs(5)
 }
 
+const fn default_digests_max() -> usize {
+    500
+}
+
 const fn default_statement_size_max() -> Bytes {
     Bytes::from_mib(1)
 }
@@ -282,6 +292,7 @@ impl Config {
                 format!("{} is the primary; leave it out", self.primary),
             );
         }
+        problems.extend(self.digests_problem());
         problems
     }
 
@@ -314,6 +325,11 @@ impl Config {
                 }
             }
         }
+    }
+
+    fn digests_problem(&self) -> Option<Problem> {
+        let message = format!("is more than {DIGESTS_MAX}; each takes about 3 KiB");
+        (self.digests_max > DIGESTS_MAX).then(|| Problem::new("digests_max", message))
     }
 
     /// Every secret file it names, with its key.

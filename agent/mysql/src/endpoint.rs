@@ -16,6 +16,7 @@ use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Accepted, Acceptor, BindError, HostPort, ListenAddress, Sockets};
 use lamplighter_core::tls::{TlsClient, TlsError};
+use lamplighter_core::views::{ViewError, ViewsBuilder};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessError};
@@ -23,6 +24,7 @@ use crate::cancel::Clients;
 use crate::client::{Client, Greeter, LoginError};
 use crate::config::{self, Config, Consistency};
 use crate::error::StatementError;
+use crate::explain::{Explanation, Live, ReplicaState, explain_with};
 use crate::metrics::Metrics;
 use crate::monitor::{self, Role, Watcher};
 use crate::pool::{Ask, Lease, Pool};
@@ -30,6 +32,7 @@ use crate::prepared::Templates;
 use crate::server::credential::Credential;
 use crate::server::{Account, Bucket, Idle};
 use crate::session::Session;
+use crate::statistics::Statistics;
 use crate::variables::Learned;
 
 /// How often pools are looked after.
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     replicas: Vec<Replica>,
     pub(crate) greeter: Greeter,
     pub(crate) metrics: Metrics,
+    pub(crate) statistics: Statistics,
     pub(crate) consistency: Consistency,
     pub(crate) monitor: config::Monitor,
     pub(crate) statement_size_max: usize,
@@ -91,6 +95,21 @@ impl Shared {
         std::iter::once(&self.primary)
             .chain(replicas)
             .any(|pool| pool.has_thread(thread_id))
+    }
+
+    fn explain(&self, sql: &str) -> Explanation {
+        let state = |replica: &Replica| ReplicaState {
+            server: replica.pool.name().to_owned(),
+            fit: replica.fit.load(Ordering::Relaxed),
+        };
+        let replicas: Vec<ReplicaState> = self.replicas.iter().map(state).collect();
+        let fit: Vec<bool> = replicas.iter().map(|replica| replica.fit).collect();
+        let mut found = explain_with(sql, self.consistency, &fit);
+        found.live = Some(Live {
+            replicas,
+            seen: self.statistics.seen(sql.as_bytes()),
+        });
+        found
     }
 
     /// A connection to a replica. One that cannot be reached gets no reads until the monitor has seen it well.
@@ -233,6 +252,7 @@ impl Proxy {
                 .collect(),
             greeter: Greeter::new(access, Arc::clone(&facts), config.local_infile),
             metrics,
+            statistics: Statistics::new(config.digests_max, registry)?,
             consistency: config.consistency,
             monitor: config.monitor.clone(),
             statement_size_max: config.statement_size_max.as_usize(),
@@ -259,6 +279,22 @@ impl Proxy {
             ListenAddress::Unix(path) => Some(path.as_path()),
             ListenAddress::Tcp(_) => None,
         })
+    }
+
+    /// Answers what people ask of it: `mysql/top`, `mysql/pins`, `mysql/explain`.
+    pub fn add_views(&self, views: &mut ViewsBuilder) {
+        let shared = Arc::clone(&self.shared);
+        views.add("mysql/top", move |limit: &str| {
+            let limit = limit
+                .trim()
+                .parse()
+                .map_err(|_| ViewError::Question(format!("{limit:?} is no number of digests")))?;
+            Ok(shared.statistics.top(limit))
+        });
+        let shared = Arc::clone(&self.shared);
+        views.add("mysql/pins", move |_: &str| Ok(shared.statistics.pins()));
+        let shared = Arc::clone(&self.shared);
+        views.add("mysql/explain", move |sql: &str| Ok(shared.explain(sql)));
     }
 
     /// What can be changed while it runs.

@@ -423,6 +423,32 @@ pub(crate) fn leaves_state(statement: &Statement) -> bool {
             .intersects(Traits::LOCK_FUNCTION.union(Traits::LAST_INSERT_ID))
 }
 
+/// What a statement's text says its connection will be kept for, if the server agrees: for people who ask.
+pub(crate) fn kept_for(statement: &Statement, text: &[u8], mode: LexMode) -> Option<HoldReason> {
+    let learned = matches!(
+        statement.kind,
+        Kind::SetVariables | Kind::SetNames | Kind::SetSessionTransaction
+    );
+    if let Some(reason) = untraceable(statement) {
+        // what it sets is set again wherever it is needed
+        let is_set = learned && reason == HoldReason::SessionVariable;
+        return (!is_set).then_some(reason);
+    }
+    if statement.traits.contains(Traits::LOCK_FUNCTION) {
+        return Some(HoldReason::UserLock);
+    }
+    match statement.kind {
+        Kind::Begin { .. } => Some(HoldReason::Transaction),
+        Kind::SetTransaction => Some(HoldReason::NextTransaction),
+        _ if changes_objects(statement) => match object_change(text, mode) {
+            None => Some(object_reason(statement)),
+            Some(ObjectChange::Made(kind, _)) => Some(of_object(kind)),
+            Some(ObjectChange::Gone(..) | ObjectChange::Nothing) => None,
+        },
+        _ => None,
+    }
+}
+
 /// A statement whose text has to be kept until its reply is over, to see what it did.
 pub(crate) fn text_matters(statement: &Statement) -> bool {
     let kinds = matches!(

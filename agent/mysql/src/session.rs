@@ -10,6 +10,7 @@
 //!    └────────────────────────────────────────────┘ the connection is wiped before anybody else gets it
 //! ```
 
+mod account;
 mod commands;
 mod execution;
 mod keep;
@@ -37,6 +38,7 @@ use crate::hold::HoldReason;
 use crate::insert_id::OfSession;
 use crate::prepared::Statements;
 use crate::server::{BUCKET_CAPABILITIES, Bucket};
+use crate::statistics::Tally;
 use crate::variables::Variables;
 
 use keep::Held;
@@ -77,6 +79,8 @@ pub(crate) struct Session<'a> {
     /// The client wrote something since its login.
     wrote: bool,
     last: Last,
+    /// What the command at hand came to.
+    tally: Tally,
 }
 
 /// Whether the session goes on.
@@ -108,6 +112,7 @@ impl<'a> Session<'a> {
             insert_id: OfSession::default(),
             wrote: false,
             last: Last::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -178,7 +183,6 @@ impl<'a> Session<'a> {
     }
 
     async fn serve(&mut self, request: Request) -> Flow {
-        let started = std::time::Instant::now();
         let body = request
             .packets
             .get(lamplighter_wire::mysql::packet::HEADER_LEN..)
@@ -186,6 +190,7 @@ impl<'a> Session<'a> {
         let Some(command) = body.first().copied().and_then(Command::from_byte) else {
             return self.unknown_command(request.reply_seq).await;
         };
+        let account = self.open_account(command, &request);
         let flow = match command {
             Command::Quit => Flow::End,
             Command::Ping => self.pong(request.reply_seq).await,
@@ -206,10 +211,7 @@ impl<'a> Session<'a> {
             Command::StmtSendLongData => self.send_long_data(request).await,
             _ => self.unknown_command(request.reply_seq).await,
         };
-        self.shared
-            .metrics
-            .command_seconds
-            .observe(started.elapsed().as_secs_f64());
+        self.close_account(&account);
         flow
     }
 
@@ -299,6 +301,7 @@ impl<'a> Session<'a> {
 
     async fn answer_error(&mut self, error: &ErrPacket, seq: u8) -> Flow {
         self.last.note_refused();
+        self.tally.failed = true;
         self.shared
             .metrics
             .errors

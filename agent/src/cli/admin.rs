@@ -34,6 +34,15 @@ pub(super) enum AdminError {
 
 /// Sends one request without a body and reads the answer.
 pub(super) fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AdminError> {
+    send(socket, method, target, "")
+}
+
+/// Asks a part of the agent; see `lamplighter_core::views`.
+pub(super) fn ask_view(socket: &Path, view: &str, question: &str) -> Result<Answer, AdminError> {
+    send(socket, "POST", &format!("/api/v1/views/{view}"), question)
+}
+
+fn send(socket: &Path, method: &str, target: &str, body: &str) -> Result<Answer, AdminError> {
     let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => AdminError::Forbidden {
             path: socket.to_owned(),
@@ -43,22 +52,29 @@ pub(super) fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, A
             source,
         },
     })?;
-    let answer = exchange(&mut stream, method, target).map_err(|source| AdminError::Silent {
-        path: socket.to_owned(),
-        source,
-    })?;
+    let answer =
+        exchange(&mut stream, method, target, body).map_err(|source| AdminError::Silent {
+            path: socket.to_owned(),
+            source,
+        })?;
     parse(&answer).ok_or_else(|| AdminError::Malformed {
         path: socket.to_owned(),
     })
 }
 
-fn exchange(stream: &mut UnixStream, method: &str, target: &str) -> io::Result<Vec<u8>> {
+fn exchange(
+    stream: &mut UnixStream,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     write!(
         stream,
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nContent-Length: 0\r\n\
-         Connection: close\r\n\r\n"
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nContent-Length: {}\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer)?;

@@ -11,6 +11,7 @@
 
 pub mod auth;
 pub mod command;
+pub mod compress;
 pub mod error;
 pub mod exchange;
 pub mod flags;

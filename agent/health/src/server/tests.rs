@@ -333,6 +333,7 @@ fn a_taken_address_is_named_with_its_key() {
         },
         fleet: lamplighter_core::fleet::FleetView::new().1,
         registry,
+        views: lamplighter_core::views::Views::default(),
     };
     let error = Health::start(config, &mut Sockets::none(), links).unwrap_err();
     let text = lamplighter_core::fault::chain(&error);

@@ -82,6 +82,29 @@ impl HoldReason {
         }
     }
 
+    /// When such a connection is given back, for people.
+    pub(crate) const fn until(self) -> &'static str {
+        match self {
+            Self::Transaction => "COMMIT or ROLLBACK",
+            Self::Diagnostics => "the next statement",
+            Self::TemporaryTable => "the last temporary table is dropped",
+            Self::LockTables => "UNLOCK TABLES or UNLOCK INSTANCE",
+            Self::UserLock => "RELEASE_ALL_LOCKS()",
+            Self::PreparedStatement => "DEALLOCATE PREPARE",
+            Self::Cursor => "the cursor is read to its end or closed",
+            Self::LongData => "the statement is executed",
+            Self::NextTransaction => "the next transaction is over",
+            Self::Handler => "HANDLER ... CLOSE",
+            Self::Xa => "the XA transaction is over",
+            Self::SessionVariable
+            | Self::UserVariable
+            | Self::StoredProgram
+            | Self::MultiStatement
+            | Self::Oversized
+            | Self::Unknown => "the client disconnects or resets its session",
+        }
+    }
+
     /// Whether a client that is asked to leave would lose something it cannot make again by reconnecting.
     pub(crate) const fn is_worth_waiting_for(self) -> bool {
         matches!(

@@ -140,6 +140,7 @@ impl Session<'_> {
 
     /// Gives the held connection back, wiped if needed. The client is told by its socket.
     pub(super) async fn end(mut self, draining: bool) {
+        self.shared.statistics.unpinned(self.identity.connection_id);
         let held = self.take_hold();
         let Self { client, shared, .. } = self;
         drop(client);

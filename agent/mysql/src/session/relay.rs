@@ -19,6 +19,7 @@ use crate::insert_id::OfSession;
 use crate::pool::BusyLease;
 use crate::route::Why;
 use crate::server::Bucket;
+use crate::statistics::Place;
 use crate::variables::{Effect, effect_of};
 
 /// One command to be run.
@@ -82,6 +83,11 @@ impl Session<'_> {
                 .routed
                 .with_label_values(&[why.target_label(), why.label()])
                 .inc();
+            self.tally.place = if replica.is_some() {
+                Place::Replica
+            } else {
+                Place::Primary
+            };
             let had_state = leased.has_state();
             let alone_knew = leased.insert_id_there || may_write;
             let ended = self.run_leased(leased, &mut job).await;
@@ -186,6 +192,7 @@ impl Session<'_> {
             execution.note(&mut ties, &completion, &mut busy);
         }
         self.last.note(job.ran, &completion);
+        self.tally.note(&completion);
         self.note_definitions(job.ran);
         let schema = completion.track.schema.clone();
         self.note_schema(schema.as_ref());

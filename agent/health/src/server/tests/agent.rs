@@ -99,6 +99,7 @@ pub(super) fn agent(config: Config, other: Other) -> Agent {
         },
         fleet: lamplighter_core::fleet::FleetView::new().1,
         registry,
+        views: lamplighter_core::views::Views::default(),
     };
     let health = Health::start(config, &mut Sockets::none(), links).unwrap();
     let address = |door: &str| {

@@ -127,12 +127,23 @@ fn compare(direct: &Server, behind: &Server, endpoint: &Endpoint, seed: u64, rou
 fn random_commands_are_answered_as_by_the_server_itself() {
     let (direct, behind) = (tls_redis(), tls_redis());
     let endpoint = Endpoint::start(&behind, "");
-    // fixed seeds for everybody, and one that nobody has tried yet
+    for seed in seeds() {
+        compare(&direct, &behind, &endpoint, seed, 400);
+    }
+}
+
+/// Fixed seeds for everybody and one that nobody has tried yet; or those that `LAMPLIGHTER_FUZZ_SEED` and
+/// `LAMPLIGHTER_FUZZ_SESSIONS` name.
+fn seeds() -> Vec<u64> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    if let Some(first) = number("LAMPLIGHTER_FUZZ_SEED") {
+        let count = number("LAMPLIGHTER_FUZZ_SESSIONS").unwrap_or(1);
+        return (first..first + count).collect();
+    }
     let new = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_nanos();
-    for seed in [1, 42, 4711, u64::try_from(new & 0xffff_ffff).unwrap()] {
-        compare(&direct, &behind, &endpoint, seed, 400);
-    }
+    // 1002: a command that waits, right behind others of a client that watches keys
+    vec![1, 42, 1002, u64::try_from(new & 0xffff_ffff).unwrap()]
 }

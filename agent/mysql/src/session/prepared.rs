@@ -277,10 +277,12 @@ impl Session<'_> {
         } else {
             self.choose(statement)
         };
+        // of a request that is passed on as it comes nothing is left to be sent again
+        let is_whole = request.rest.is_none();
         let job = Job {
             request,
             shape: ReplyShape::Execute,
-            may_retry: statement.replica_safe() && execution.wanted.owner.is_none(),
+            may_retry: statement.replica_safe() && execution.wanted.owner.is_none() && is_whole,
             ran: Ran::Statement {
                 statement,
                 text: &template.text,

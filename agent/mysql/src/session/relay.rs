@@ -260,9 +260,8 @@ impl Session<'_> {
         job: &mut Job<'_>,
         relayed: &mut bool,
     ) -> Result<Completion, Failure> {
-        let mut attempts = 0;
+        let mut again = may_be_sent_again(job);
         loop {
-            attempts += 1;
             if let Some(refused) = self.make_ready(busy, job).await? {
                 self.forward_error(&refused, job).await?;
                 return Ok(refused);
@@ -271,7 +270,7 @@ impl Session<'_> {
             let mut exchange = Exchange::new(job.shape, self.identity.capabilities, server)
                 .with_status(busy.connection.status());
             let mut reply = Reply {
-                withhold: (attempts == 1 && job.execution.is_some()).then_some(NEED_REPREPARE),
+                withhold: std::mem::take(&mut again).then_some(NEED_REPREPARE),
                 relayed: false,
             };
             let completion = relay(&mut self.client, busy, &mut exchange, job, &mut reply).await;
@@ -365,6 +364,13 @@ impl Session<'_> {
         let flow = self.answer_error(&packet, seq).await;
         if had_state { Flow::End } else { flow }
     }
+}
+
+/// An execution that the server refused may be sent to it once more: all of it is still here, and nothing was sent ahead of it
+/// that a new preparation would forget.
+fn may_be_sent_again(job: &Job<'_>) -> bool {
+    let shared = |execution: &Execution| execution.wanted.owner.is_none();
+    job.execution.as_ref().is_some_and(shared) && job.request.rest.is_none()
 }
 
 /// A KILL QUERY was sent while the statement ran. Lets something else be hit by it, if it came too late.

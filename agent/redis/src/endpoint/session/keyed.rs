@@ -169,23 +169,8 @@ impl Session {
         slot: Option<u16>,
         slow: bool,
     ) -> Result<Option<usize>, Failure> {
-        if let Some(private) = &self.private {
-            let at = self
-                .lanes
-                .iter()
-                .position(|lane| Arc::ptr_eq(&lane.handle, &private.handle));
-            if at.is_none() && !self.lanes.is_empty() {
-                return Ok(None);
-            }
-            if at.is_none() {
-                self.lanes.push(Lane {
-                    server: Arc::clone(&private.server),
-                    slow,
-                    handle: Arc::clone(&private.handle),
-                    batch: Vec::new(),
-                });
-            }
-            return Ok(Some(at.unwrap_or(0)));
+        if self.private.is_some() {
+            return Ok(self.own_lane());
         }
         let cluster = self.shared.router.is_cluster();
         if let Some(first) = self.lanes.first() {

@@ -1,11 +1,13 @@
 //! A connection of the client's own: to watch keys, to wait for data, to hear messages.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use lamplighter_core::fault::chain;
 use lamplighter_wire::redis::command::Command as Known;
 use lamplighter_wire::redis::write;
 
-use super::{Flow, Session};
+use super::{Flow, Lane, Session};
 use crate::endpoint::policy::Decision;
 use crate::server::{Command, Failure, PinError, Private, Target};
 
@@ -33,12 +35,10 @@ impl Session {
         {
             return self.refuse(length, reply, "private", false);
         }
-        let Some(handle) = self.private.as_ref().map(|private| private.handle.clone()) else {
+        let Some(lane) = self.own_lane() else {
             return Flow::Settle;
         };
-        self.lanes.retain(|lane| !lane.batch.is_empty());
         self.shared.metrics.private();
-        let mut batch: Vec<Command> = seen.ahead.into_iter().map(Command::silent).collect();
         let bytes = self.consume(length);
         let target = if decision == Decision::Subscribe {
             self.subscribed = true;
@@ -52,14 +52,35 @@ impl Session {
                 tally: None,
             }
         };
-        batch.push(Command {
+        let command = Command {
             target,
             protocol: self.who.protocol,
             patience: (decision != Decision::Block).then(|| self.shared.patience(false)),
             ..Command::silent(bytes)
-        });
-        self.give(&handle, batch).await;
+        };
+        self.push(lane, seen.ahead, seen.slot, command);
         Flow::Next
+    }
+
+    /// The lane of the client's own connection, behind everything that is to be sent over it; `None` if something else must be
+    /// answered first.
+    pub(super) fn own_lane(&mut self) -> Option<usize> {
+        let private = self.private.as_ref()?;
+        let own = |lane: &Lane| Arc::ptr_eq(&lane.handle, &private.handle);
+        let at = self.lanes.iter().position(own);
+        if at.is_none() && self.outbox.outstanding() == 0 {
+            self.lanes.retain(|lane| !lane.batch.is_empty());
+        }
+        if at.is_none() && self.lanes.is_empty() {
+            self.lanes.push(Lane {
+                server: Arc::clone(&private.server),
+                slow: false,
+                handle: Arc::clone(&private.handle),
+                batch: Vec::new(),
+            });
+            return Some(0);
+        }
+        at
     }
 
     pub(super) async fn open_private(&mut self, slot: Option<u16>) -> Result<(), Bytes> {
@@ -87,17 +108,14 @@ impl Session {
     /// A request of a client that listens: what the server says to it comes among the messages.
     pub(super) fn pass(&mut self, length: usize) -> Flow {
         let bytes = self.consume(length);
-        let Some(private) = &self.private else {
+        let Some(lane) = self.own_lane() else {
             return Flow::Close;
         };
         let command = Command {
             replies: 0,
             ..Command::silent(bytes)
         };
-        // a client that says more than its connection takes is not listening
-        if private.handle.try_submit(vec![command]).is_err() {
-            return Flow::Close;
-        }
+        self.push(lane, Vec::new(), None, command);
         Flow::Next
     }
 
@@ -109,19 +127,20 @@ impl Session {
     /// Ends the watch of a transaction that is not executed.
     pub(super) fn unwatch_silently(&mut self) {
         self.watching = false;
-        if let Some(private) = &self.private {
-            let unwatch = Command::silent(write::request(&["UNWATCH"]));
-            if private.handle.try_submit(vec![unwatch]).is_err() {
-                // unclean, and so not for the next one
-                self.private = None;
-                self.lanes.clear();
-            }
-        }
+        let Some(lane) = self.own_lane() else {
+            // unclean, and so not for the next one
+            self.private = None;
+            self.lanes.clear();
+            return;
+        };
+        let unwatch = Command::silent(write::request(&["UNWATCH"]));
+        self.push(lane, Vec::new(), None, unwatch);
     }
 
     /// Everything is answered: a connection of the client's own that nothing holds is for the next who needs one.
     pub(super) fn let_go(&mut self) {
-        if self.watching || self.subscribed {
+        // a command that is still to be sent would be sent among the next one's
+        if self.watching || self.subscribed || !self.lanes.is_empty() {
             return;
         }
         if let Some(private) = self.private.take() {

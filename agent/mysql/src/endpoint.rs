@@ -1,5 +1,6 @@
 //! The subsystem: binds the listeners, makes pools and monitors, accepts clients and gives each a session.
 
+mod clients;
 mod leaving;
 
 use std::io;
@@ -14,14 +15,14 @@ use lamplighter_core::fault::{Culprit, Fault, Retry, chain};
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
 use lamplighter_core::metrics::{MetricsError, Registry};
-use lamplighter_core::net::{Accepted, Acceptor, BindError, HostPort, ListenAddress, Sockets};
+use lamplighter_core::net::{Acceptor, BindError, HostPort, ListenAddress, Sockets};
 use lamplighter_core::tls::{TlsClient, TlsError};
 use lamplighter_core::views::{ViewError, ViewsBuilder};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessError};
 use crate::cancel::Clients;
-use crate::client::{Client, Greeter, LoginError};
+use crate::client::Greeter;
 use crate::config::{self, Config, Consistency};
 use crate::error::StatementError;
 use crate::explain::{Explanation, Live, ReplicaState, explain_with};
@@ -31,7 +32,6 @@ use crate::pool::{Ask, Lease, Pool};
 use crate::prepared::Templates;
 use crate::server::credential::Credential;
 use crate::server::{Account, Bucket, Idle};
-use crate::session::Session;
 use crate::statistics::Statistics;
 use crate::variables::Learned;
 
@@ -348,7 +348,7 @@ impl Subsystem for Proxy {
             tracing::info!(address = %acceptor.address(), "MySQL endpoint listens");
             scope.spawn(
                 "accept",
-                accept(acceptor, Arc::clone(&self.shared), scope.tasks().clone()),
+                clients::accept(acceptor, Arc::clone(&self.shared), scope.tasks().clone()),
             );
         }
         // nothing has to be waited for: statements reach for their server themselves
@@ -356,56 +356,6 @@ impl Subsystem for Proxy {
         scope.tasks().draining().await;
         scope.finish().await
     }
-}
-
-async fn accept(mut acceptor: Acceptor, shared: Arc<Shared>, tasks: Tasks) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = acceptor.accept() => accepted,
-            () = tasks.draining() => break,
-        };
-        let session = serve(accepted, Arc::clone(&shared), tasks.clone());
-        tasks.spawn("session", session);
-    }
-}
-
-/// One client from its first byte to its last.
-async fn serve(accepted: Accepted, shared: Arc<Shared>, tasks: Tasks) {
-    let Accepted {
-        stream,
-        peer,
-        permit,
-    } = accepted;
-    let mut client = Client::new(stream, peer);
-    // boxed: a login's room is given back when it is over, not kept for as long as the client stays
-    let login = Box::pin(shared.greeter.login(&mut client));
-    let login = tokio::select! {
-        login = tokio::time::timeout(shared.login_timeout, login) => login,
-        () = tasks.stopping() => return,
-    };
-    let identity = match login {
-        Ok(Ok(identity)) => identity,
-        Ok(Err(error)) => {
-            shared.metrics.client_refused.inc();
-            match error {
-                LoginError::Denied { .. } => tracing::warn!(?peer, %error, "login refused"),
-                _ => tracing::debug!(?peer, "{}", chain(&error)),
-            }
-            return;
-        }
-        Err(_) => {
-            shared.metrics.client_refused.inc();
-            return tracing::debug!(?peer, "no login in time");
-        }
-    };
-    let user = String::from_utf8_lossy(&identity.user);
-    tracing::debug!(id = identity.connection_id, %user, ?peer, "client");
-    drop(user);
-    shared.metrics.client_connections.inc();
-    shared.metrics.clients.inc();
-    Box::pin(Session::new(client, identity, &shared, &tasks).run()).await;
-    shared.metrics.clients.dec();
-    drop(permit);
 }
 
 async fn maintain(shared: Arc<Shared>, tasks: Tasks) {

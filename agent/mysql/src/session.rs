@@ -117,7 +117,7 @@ impl<'a> Session<'a> {
     }
 
     /// Serves the client until it leaves, breaks the protocol, or we drain and it has nothing in flight.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let tasks = self.tasks;
         let me = Arc::clone(&self.registered.client);
         // made once: each is an entry in a list that all sessions share
@@ -239,11 +239,12 @@ impl<'a> Session<'a> {
             return held.lease.status().intersection(SESSION_STATUS);
         }
         let mut status = self.identity.status;
-        if self.variables.sets_sql_mode() {
-            status = status.without(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES);
-        }
-        if self.variables.sql_mode_has("NO_BACKSLASH_ESCAPES") {
-            status = status.union(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES);
+        if let Some(modes) = self.variables.sql_mode() {
+            let plain = Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES;
+            status = status.without(plain);
+            if modes.no_backslash_escapes {
+                status = status.union(plain);
+            }
         }
         if self.variables.autocommit_is_off() {
             status = status.without(Status::SERVER_STATUS_AUTOCOMMIT);

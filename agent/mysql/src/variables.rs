@@ -3,6 +3,7 @@
 //! remembered, because they do the same every time. Pure; no IO.
 
 mod literal;
+mod sql_mode;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -11,8 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use lamplighter_wire::mysql::response::SessionTrack;
 
+pub(crate) use sql_mode::SqlMode;
+
 /// What SET NAMES is kept under: its server-side effect is several variables, one of which no tracker reports.
 const NAMES: &[u8] = b"NAMES";
+
+const SQL_MODE: &[u8] = b"sql_mode";
 
 /// Variables with an effect that setting them again would not repeat, or that something else here follows.
 const NEVER: [&str; 11] = [
@@ -48,7 +53,14 @@ const AFTER_NAMES: [&str; 3] = [
 
 /// The variables of one session that differ from those of a fresh login, by name. Cheap to clone and to compare.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Variables(Option<Arc<BTreeMap<Bytes, Bytes>>>);
+pub(crate) struct Variables(Option<Arc<Values>>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Values {
+    by_name: BTreeMap<Bytes, Bytes>,
+    /// What `sql_mode` among them says, read once: every statement asks for it.
+    sql_mode: Option<SqlMode>,
+}
 
 impl Hash for Variables {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -75,7 +87,7 @@ impl Variables {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.0.iter().flat_map(|map| map.iter())
+        self.0.iter().flat_map(|values| values.by_name.iter())
     }
 
     /// With the effect applied.
@@ -86,16 +98,21 @@ impl Variables {
         if !effect.iter().any(changes) {
             return self.clone();
         }
-        let mut map = self.0.as_deref().cloned().unwrap_or_default();
+        let known = self.0.as_ref().map(|values| values.by_name.clone());
+        let mut map = known.unwrap_or_default();
         if effect.iter().any(|(name, _)| name == NAMES) {
             map.retain(|name, _| !is_after_names(name));
         }
         map.extend(effect.iter().cloned());
-        Self(Some(Arc::new(map)))
+        let sql_mode = map.get(SQL_MODE).map(|modes| SqlMode::parse(modes));
+        Self(Some(Arc::new(Values {
+            by_name: map,
+            sql_mode,
+        })))
     }
 
     fn get(&self, name: &[u8]) -> Option<&Bytes> {
-        self.0.as_ref()?.get(name)
+        self.0.as_ref()?.by_name.get(name)
     }
 
     fn has_after_names(&self) -> bool {
@@ -113,20 +130,9 @@ impl Variables {
         self.iter().any(|(name, _)| wanted.get(name).is_none())
     }
 
-    /// Whether `sql_mode` has been set.
-    pub(crate) fn sets_sql_mode(&self) -> bool {
-        self.get(b"sql_mode").is_some()
-    }
-
-    /// Whether `sql_mode` has been set and holds `mode`.
-    pub(crate) fn sql_mode_has(&self, mode: &str) -> bool {
-        self.get(b"sql_mode").is_some_and(|value| {
-            let value = String::from_utf8_lossy(value);
-            value
-                .trim_matches('\'')
-                .split(',')
-                .any(|part| part.eq_ignore_ascii_case(mode))
-        })
+    /// How statements read since `sql_mode` has been set; `None` while it has not.
+    pub(crate) fn sql_mode(&self) -> Option<SqlMode> {
+        self.0.as_ref()?.sql_mode
     }
 
     /// The statement that makes a session with `self` into one with `wanted`; `None` if a login is needed for that, because the

@@ -135,12 +135,13 @@ impl Tasks {
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let subsystem = self.name;
         let faults = self.faults.clone();
-        let guarded = async move {
-            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+        // no async block: it would keep room for the future twice
+        let guarded = AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 faults.with_label_values(&[subsystem, "bug"]).inc();
                 tracing::error!(subsystem, task = name, "a task panicked; this is a bug");
             }
-        };
+        });
         self.tracker
             .spawn(guarded.instrument(tracing::debug_span!("task", subsystem, name)));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 /// Looks at a non-blocking socket until there is something to be read (or its end), or `budget` is over. Returns whether there
-/// is. Takes nothing out, and never gives the processor away: for a peer on this machine that answers within microseconds,
+/// is. Takes nothing out, and lets go of the processor only for whoever wants it: for a peer that answers within microseconds,
 /// where falling asleep and being woken takes longer than the answer.
 ///
 /// # Errors
@@ -26,7 +26,8 @@ pub fn look_for_bytes(socket: &impl AsFd, budget: Duration) -> io::Result<bool> 
         if begun.elapsed() >= budget {
             return Ok(false);
         }
-        std::hint::spin_loop();
+        // whoever else wants this processor may be the one who is to answer
+        std::thread::yield_now();
     }
 }
 

@@ -94,23 +94,14 @@ impl Session<'_> {
     }
 
     fn digest_mode(&self) -> Mode {
-        let has = |mode| self.variables.sql_mode_has(mode);
-        let mode = Mode {
-            lex: self.lex_mode(),
-            ignore_space: self
-                .identity
-                .capabilities
-                .contains(Capabilities::CLIENT_IGNORE_SPACE),
-            ..Mode::default()
-        };
-        if !self.variables.sets_sql_mode() {
-            return mode;
-        }
+        let space = Capabilities::CLIENT_IGNORE_SPACE;
+        let modes = self.variables.sql_mode().unwrap_or_default();
         Mode {
-            ignore_space: mode.ignore_space || has("IGNORE_SPACE") || has("ANSI"),
-            high_not_precedence: has("HIGH_NOT_PRECEDENCE"),
-            pipes_as_concat: has("PIPES_AS_CONCAT") || has("ANSI"),
-            ..mode
+            lex: self.lex_mode(),
+            ignore_space: modes.ignore_space || self.identity.capabilities.contains(space),
+            high_not_precedence: modes.high_not_precedence,
+            pipes_as_concat: modes.pipes_as_concat,
+            ..Mode::default()
         }
     }
 }

@@ -191,10 +191,11 @@ impl Session<'_> {
     }
 
     pub(super) fn lex_mode(&self) -> LexMode {
-        let status = self.status();
+        let modes = self.variables.sql_mode();
+        let plain = Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES;
         LexMode {
-            ansi_quotes: self.variables.sql_mode_has("ANSI_QUOTES"),
-            no_backslash_escapes: status.contains(Status::SERVER_STATUS_NO_BACKSLASH_ESCAPES),
+            ansi_quotes: modes.is_some_and(|modes| modes.ansi_quotes),
+            no_backslash_escapes: self.status().contains(plain),
         }
     }
 

@@ -238,8 +238,15 @@ fn a_session_is_made_into_another_or_needs_a_login() {
         ]),
         "order does not matter"
     );
-    assert!(set(&[("sql_mode", "'STRICT_ALL_TABLES,ANSI_QUOTES'")]).sql_mode_has("ansi_quotes"));
-    assert!(!fresh.sql_mode_has("ANSI_QUOTES"));
+    let mode = |modes| set(&[("sql_mode", modes)]).sql_mode();
+    let quotes = SqlMode {
+        ansi_quotes: true,
+        ..SqlMode::default()
+    };
+    assert_eq!(mode("'STRICT_ALL_TABLES,ansi_quotes'"), Some(quotes));
+    assert_eq!(mode("''"), Some(SqlMode::default()));
+    assert!(mode("'NO_BACKSLASH_ESCAPES'").is_some_and(|mode| mode.no_backslash_escapes));
+    assert_eq!(fresh.sql_mode(), None);
 }
 
 #[test]

@@ -6,13 +6,15 @@ use std::io;
 
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
-use lamplighter_core::net::{Peer, Stream};
+use lamplighter_core::net::{Peer, Stream, look_for_bytes};
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::request::RequestScanner;
 use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::near::Awake;
 
 pub(crate) use login::{Greeter, LoginError};
 
@@ -47,6 +49,7 @@ pub(crate) struct Client {
     scanned: usize,
     /// Bytes sent to it since its login.
     sent: u64,
+    awake: Awake,
 }
 
 /// One command of a client, or its beginning.
@@ -87,7 +90,7 @@ impl From<io::Error> for RequestError {
 }
 
 impl Client {
-    pub(crate) fn new(stream: Stream, peer: Peer) -> Self {
+    pub(crate) fn new(stream: Stream, peer: Peer, awake: Awake) -> Self {
         Self {
             stream,
             peer,
@@ -95,6 +98,7 @@ impl Client {
             scanner: RequestScanner::new(),
             scanned: 0,
             sent: 0,
+            awake,
         }
     }
 
@@ -130,7 +134,7 @@ impl Client {
                     return Ok(self.take_request(true));
                 }
             }
-            if self.read_more().await? == 0 {
+            if self.read_next().await? == 0 {
                 return Err(RequestError::Gone);
             }
         }
@@ -184,6 +188,19 @@ impl Client {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// What comes when it is the client's turn: it is looked for a little while before everybody sleeps.
+    async fn read_next(&mut self) -> io::Result<usize> {
+        if let Some(budget) = self.awake.look_budget() {
+            let came = match &self.stream {
+                Stream::Unix(stream) => stream.look_for_bytes(budget)?,
+                Stream::Tcp(stream) => look_for_bytes(stream, budget)?,
+            };
+            self.awake.looked(came);
+        }
+        let _asleep = self.awake.sleep();
+        self.read_more().await
     }
 
     async fn read_more(&mut self) -> io::Result<usize> {
@@ -246,7 +263,7 @@ impl Client {
                     return Ok((self.input.split_to(header.len), header.seq));
                 }
             }
-            if self.read_more().await? == 0 {
+            if self.read_next().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }

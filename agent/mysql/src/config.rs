@@ -125,7 +125,8 @@ pub struct Pool {
     /// server's `max_prepared_stmt_count` allows each of its `max_connections`.
     pub prepared_statements_max: usize,
     /// A statement that runs alone, on a server that answers within 150 µs, looks for its answer instead of sleeping until it is
-    /// woken: half the delay for a little of one core. A server behind a network is never that near. Default true.
+    /// woken, and so is the next command of the only client that is awake, if its commands follow one another within 150 µs:
+    /// half the delay for a little of one core. A server behind a network is never that near. Default true.
     pub busy_poll: bool,
 }
 

@@ -28,6 +28,7 @@ use crate::error::StatementError;
 use crate::explain::{Explanation, Live, ReplicaState, explain_with};
 use crate::metrics::Metrics;
 use crate::monitor::{self, Role, Watcher};
+use crate::near::Attention;
 use crate::pool::{Ask, Lease, Pool};
 use crate::prepared::Templates;
 use crate::server::credential::Credential;
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     /// Spreads reads over the replicas.
     pub(crate) turn: AtomicUsize,
     login_timeout: Duration,
+    attention: Arc<Attention>,
 }
 
 #[derive(Debug)]
@@ -261,6 +263,7 @@ impl Proxy {
             templates: Templates::default(),
             turn: AtomicUsize::new(0),
             login_timeout: config.login_timeout.get(),
+            attention: Arc::new(Attention::new(config.pool.busy_poll)),
         };
         Ok(Self {
             config,

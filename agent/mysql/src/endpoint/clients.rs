@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use crate::client::{Client, Identity, LoginError};
+use crate::near::Awake;
 use crate::session::Session;
 
 /// Takes in whoever comes, until the agent drains.
@@ -49,7 +50,7 @@ async fn log_in(
         peer,
         permit,
     } = accepted;
-    let mut client = Client::new(stream, peer);
+    let mut client = Client::new(stream, peer, Awake::new(Arc::clone(&shared.attention)));
     let login = shared.greeter.login(&mut client);
     let login = tokio::select! {
         login = tokio::time::timeout(shared.login_timeout, login) => login,

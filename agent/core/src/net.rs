@@ -12,7 +12,7 @@ pub use accept::{Accepted, Acceptor, Peer, Stream};
 pub use dial::{DialError, DialOptions, HostPort, dial};
 pub use handover::Handover;
 pub use listen::{BindError, Kept, ListenAddress, Listener, Sockets};
-pub use near::look_for_bytes;
+pub use near::{NearSocket, look_for_bytes};
 pub use unix::UnixSocket;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
-use lamplighter_core::net::look_for_bytes;
+use lamplighter_core::net::NearSocket;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{
     Boundary, Completion, Event, Exchange, Outcome, ReplyShape,
@@ -24,7 +24,6 @@ use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::prepared::PrepareReply;
 use lamplighter_wire::mysql::response::ErrPacket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 pub(crate) use batch::Batch;
@@ -82,8 +81,8 @@ const READ_SIZE: usize = 16 * 1024;
 
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(NearSocket),
+    Tls(Box<TlsStream<NearSocket>>),
 }
 
 /// What is known of a server connection whatever its state.
@@ -316,9 +315,9 @@ impl Busy {
     /// # Errors
     /// If the socket fails.
     pub(crate) fn look_for_answer(&mut self, budget: Duration) -> io::Result<bool> {
-        match &self.0.stream {
-            Stream::Plain(stream) => look_for_bytes(stream, budget),
-            Stream::Tls(stream) => look_for_bytes(stream.get_ref().0, budget),
+        match &mut self.0.stream {
+            Stream::Plain(stream) => stream.look_for_bytes(budget),
+            Stream::Tls(stream) => stream.get_mut().0.look_for_bytes(budget),
         }
     }
 

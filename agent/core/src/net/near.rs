@@ -1,11 +1,15 @@
 //! Looking for bytes that are about to come, without going to sleep. One system call at a time, no protocol.
 
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// Looks at a non-blocking socket until there is something to be read (or its end), or `budget` is over. Returns whether there
 /// is. Takes nothing out, and lets go of the processor only for whoever wants it: for a peer that answers within microseconds,
@@ -31,10 +35,96 @@ pub fn look_for_bytes(socket: &impl AsFd, budget: Duration) -> io::Result<bool> 
     }
 }
 
+/// A TCP connection that can be looked at. What a look has found is read at once, without a turn of the poller.
+#[derive(Debug)]
+pub struct NearSocket {
+    stream: TcpStream,
+    /// The last look found something.
+    has_bytes: bool,
+}
+
+impl NearSocket {
+    /// Takes over a connection.
+    #[must_use]
+    pub const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            has_bytes: false,
+        }
+    }
+
+    /// As the function [`look_for_bytes`].
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn look_for_bytes(&mut self, budget: Duration) -> io::Result<bool> {
+        self.has_bytes = look_for_bytes(&self.stream, budget)?;
+        Ok(self.has_bytes)
+    }
+}
+
+impl AsyncRead for NearSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.has_bytes) {
+            let socket = SockRef::from(&self.stream);
+            match (&*socket).read(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for NearSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -53,5 +143,32 @@ mod tests {
         );
         drop((theirs, std::io::Read::read(&mut &ours, &mut [0; 1])));
         assert!(look_for_bytes(&ours, no_time).expect("looked"), "the end");
+    }
+
+    #[tokio::test]
+    async fn what_a_look_has_found_is_read_and_so_is_what_comes_after_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut theirs = TcpStream::connect(address).await.expect("connected");
+        let mut ours = NearSocket::new(listener.accept().await.expect("accepted").0);
+        let mut seen = [0; 16];
+        for round in 0..3 {
+            theirs.write_all(b"found").await.expect("written");
+            assert!(
+                ours.look_for_bytes(Duration::from_secs(10))
+                    .expect("looked"),
+                "{round}"
+            );
+            assert_eq!(ours.read(&mut seen).await.expect("read"), 5);
+            assert!(
+                !ours.look_for_bytes(Duration::ZERO).expect("looked"),
+                "taken out"
+            );
+            let (read, written) = tokio::join!(ours.read(&mut seen), theirs.write_all(b"later!"));
+            written.expect("written");
+            assert_eq!(read.expect("read"), 6);
+        }
+        drop(theirs);
+        assert_eq!(ours.read(&mut seen).await.expect("read"), 0);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::{BufMut, Bytes, BytesMut};
-use lamplighter_core::net::{DialOptions, HostPort, dial};
+use lamplighter_core::net::{DialOptions, HostPort, NearSocket, dial};
 use lamplighter_core::tls::TlsClient;
 use lamplighter_wire::mysql::auth::{self, AuthPlugin};
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
@@ -85,7 +85,7 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         connect_timeout: account.connect_timeout,
         ..DialOptions::default()
     };
-    let mut stream = Stream::Plain(dial(&account.server, &options).await?);
+    let mut stream = Stream::Plain(NearSocket::new(dial(&account.server, &options).await?));
     let body = read_packet(&mut stream).await?.0;
     let greeting = Greeting::parse(refused(&body)?)?;
     require(&greeting)?;

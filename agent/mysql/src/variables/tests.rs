@@ -171,19 +171,21 @@ fn only_what_does_the_same_every_time_is_remembered() {
     }
 }
 
+/// A fresh session in which these have been set.
+fn set(effects: &[(&'static str, &'static str)]) -> Variables {
+    effects
+        .iter()
+        .fold(Variables::default(), |variables, (name, value)| {
+            let pair = (
+                Bytes::from_static(name.as_bytes()),
+                Bytes::from_static(value.as_bytes()),
+            );
+            variables.with(&Arc::from([pair]))
+        })
+}
+
 #[test]
 fn a_session_is_made_into_another_or_needs_a_login() {
-    let set = |effects: &[(&'static str, &'static str)]| {
-        effects
-            .iter()
-            .fold(Variables::default(), |variables, (name, value)| {
-                let pair = (
-                    Bytes::from_static(name.as_bytes()),
-                    Bytes::from_static(value.as_bytes()),
-                );
-                variables.with(&Arc::from([pair]))
-            })
-    };
     let fresh = Variables::default();
     let wanted = set(&[
         ("sql_mode", "''"),
@@ -238,6 +240,11 @@ fn a_session_is_made_into_another_or_needs_a_login() {
         ]),
         "order does not matter"
     );
+}
+
+#[test]
+fn what_sql_mode_says_is_read() {
+    assert_eq!(Variables::default().sql_mode(), None);
     let mode = |modes| set(&[("sql_mode", modes)]).sql_mode();
     let quotes = SqlMode {
         ansi_quotes: true,
@@ -246,7 +253,6 @@ fn a_session_is_made_into_another_or_needs_a_login() {
     assert_eq!(mode("'STRICT_ALL_TABLES,ansi_quotes'"), Some(quotes));
     assert_eq!(mode("''"), Some(SqlMode::default()));
     assert!(mode("'NO_BACKSLASH_ESCAPES'").is_some_and(|mode| mode.no_backslash_escapes));
-    assert_eq!(fresh.sql_mode(), None);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
 use lamplighter_core::net::{Peer, Stream, look_for_bytes};
 use lamplighter_wire::mysql::ProtocolError;
+use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::request::RequestScanner;
@@ -15,6 +16,7 @@ use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::near::Awake;
+use crate::server::command;
 
 pub(crate) use login::{Greeter, LoginError};
 
@@ -64,6 +66,15 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// COM_QUERY with `text`, as if the client had sent it.
+    pub(crate) fn query(text: &[u8], reply_seq: u8) -> Self {
+        Self {
+            packets: command(Command::Query, text),
+            rest: None,
+            reply_seq,
+        }
+    }
+
     /// In the place of a command that the endpoint itself carries out.
     pub(crate) fn nothing(reply_seq: u8) -> Self {
         Self {

@@ -22,7 +22,6 @@ use lamplighter_wire::mysql::exchange::{
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::prepared::PrepareReply;
-use lamplighter_wire::mysql::response::ErrPacket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::client::TlsStream;
 
@@ -292,17 +291,8 @@ impl Busy {
         let mut last = None;
         for step in &batch.steps {
             let (completion, row) = self.receive_row(step.reply()).await?;
-            if let Outcome::Err {
-                code,
-                sql_state,
-                message,
-            } = completion.outcome
-            {
-                return Err(OpenError::Refused(ErrPacket {
-                    code,
-                    sql_state,
-                    message,
-                }));
+            if let Some(error) = completion.outcome.error() {
+                return Err(OpenError::Refused(error));
             }
             batch::note(&mut self.0, *step, &row)?;
             last = Some((completion.boundary, completion.status));

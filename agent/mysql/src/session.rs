@@ -314,15 +314,6 @@ impl<'a> Session<'a> {
             Flow::End
         }
     }
-
-    async fn answer_bytes(&mut self, mut out: BytesMut) -> Flow {
-        self.shared.metrics.local.inc();
-        if self.client.send(&mut out).await.is_ok() {
-            Flow::Continue
-        } else {
-            Flow::End
-        }
-    }
 }
 
 /// Resolves when a connection held only for diagnostics has been held long enough.

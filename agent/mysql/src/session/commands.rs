@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use lamplighter_wire::mysql::command::{Command, CommandKind};
 use lamplighter_wire::mysql::flags::Capabilities;
-use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
+use lamplighter_wire::mysql::packet::HEADER_LEN;
 use lamplighter_wire::mysql::prepared::statement_id;
 use lamplighter_wire::mysql::response::{EofPacket, ErrPacket};
 
@@ -40,7 +40,7 @@ impl Session<'_> {
     /// COM_INIT_DB, as USE: the command itself would leave the warnings of the client before.
     pub(super) async fn init_db(&mut self, request: Request) -> Flow {
         let name = request.packets.get(HEADER_LEN + 1..).unwrap_or_default();
-        let mut text = b"\x03USE `".to_vec();
+        let mut text = b"USE `".to_vec();
         for byte in name {
             text.push(*byte);
             if *byte == b'`' {
@@ -48,21 +48,18 @@ impl Session<'_> {
             }
         }
         text.push(b'`');
-        let mut packets = BytesMut::with_capacity(HEADER_LEN + text.len());
-        packet::write(&mut packets, &mut 0, &text);
         if request.rest.is_some() {
             return Flow::End;
         }
-        self.query(Request { packets, ..request }).await
+        self.query(Request::query(&text, request.reply_seq)).await
     }
 
     /// COM_PROCESS_KILL, as KILL.
     pub(super) async fn process_kill(&mut self, request: Request) -> Flow {
         let id = statement_id(request.packets.get(HEADER_LEN..).unwrap_or_default());
-        let text = format!("\x03KILL {}", id.unwrap_or(0));
-        let mut packets = BytesMut::with_capacity(HEADER_LEN + text.len());
-        packet::write(&mut packets, &mut 0, text.as_bytes());
-        self.query(Request { packets, ..request }).await
+        let text = format!("KILL {}", id.unwrap_or(0));
+        self.query(Request::query(text.as_bytes(), request.reply_seq))
+            .await
     }
 
     /// KILL of another client of ours, or of a server connection of ours. `None` if it is about neither: the server knows.
@@ -103,10 +100,7 @@ impl Session<'_> {
 
     /// COM_SET_OPTION: multi-statements on (0) or off (1).
     pub(super) async fn set_option(&mut self, request: Request) -> Flow {
-        let body = request
-            .packets
-            .get(lamplighter_wire::mysql::packet::HEADER_LEN..)
-            .unwrap_or_default();
+        let body = request.packets.get(HEADER_LEN..).unwrap_or_default();
         let on = body.get(1) == Some(&0);
         let flag = Capabilities::CLIENT_MULTI_STATEMENTS;
         let capabilities = self.identity.capabilities;
@@ -142,10 +136,7 @@ impl Session<'_> {
     }
 
     pub(super) async fn change_user(&mut self, request: &Request) -> Flow {
-        let body = request
-            .packets
-            .get(lamplighter_wire::mysql::packet::HEADER_LEN + 1..)
-            .unwrap_or_default();
+        let body = request.packets.get(HEADER_LEN + 1..).unwrap_or_default();
         self.forget_session().await;
         match self
             .shared

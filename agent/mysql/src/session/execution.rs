@@ -126,16 +126,6 @@ pub(super) fn is_too_many(refused: &Completion) -> bool {
 }
 
 pub(super) fn error_of(refused: &Completion) -> ErrPacket {
-    match &refused.outcome {
-        Outcome::Err {
-            code,
-            sql_state,
-            message,
-        } => ErrPacket {
-            code: *code,
-            sql_state: *sql_state,
-            message: message.clone(),
-        },
-        _ => ErrPacket::new(MALFORMED_PACKET, *b"HY000", b"no reply".to_vec()),
-    }
+    let nothing = || ErrPacket::new(MALFORMED_PACKET, *b"HY000", b"no reply".to_vec());
+    refused.outcome.error().unwrap_or_else(nothing)
 }

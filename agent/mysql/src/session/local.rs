@@ -72,6 +72,7 @@ impl Session<'_> {
         // the question is a statement itself: one row was found, none changed
         self.last.note_local(-1);
         self.last.found_rows = FoundRows::Known(1);
-        self.answer_bytes(out).await
+        self.shared.metrics.local.inc();
+        self.answer_sent(out).await
     }
 }

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
 use lamplighter_wire::mysql::exchange::ReplyShape;
 use lamplighter_wire::mysql::flags::Status;
-use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
+
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
@@ -146,16 +145,7 @@ impl Session<'_> {
         }
         match sql::answer_in_text(text, self.lex_mode(), |asked| self.value_in_text(asked)) {
             None => Answer::None,
-            Some(text) => {
-                let body = [b"\x03".as_slice(), &text].concat();
-                let mut packets = BytesMut::with_capacity(body.len() + HEADER_LEN);
-                packet::write(&mut packets, &mut 0, &body);
-                Answer::Rewritten(Request {
-                    packets,
-                    rest: None,
-                    reply_seq: request.reply_seq,
-                })
-            }
+            Some(text) => Answer::Rewritten(Request::query(&text, request.reply_seq)),
         }
     }
 

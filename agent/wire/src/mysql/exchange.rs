@@ -32,7 +32,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::ProtocolError;
 use super::flags::{Capabilities, Status};
-use super::response::SessionTrack;
+use super::response::{ErrPacket, SessionTrack};
 
 mod infile;
 mod relay;
@@ -96,6 +96,26 @@ pub enum Outcome {
         /// The server's text.
         message: Bytes,
     },
+}
+
+impl Outcome {
+    /// The error, as a packet of its own.
+    #[must_use]
+    pub fn error(&self) -> Option<ErrPacket> {
+        let Self::Err {
+            code,
+            sql_state,
+            message,
+        } = self
+        else {
+            return None;
+        };
+        Some(ErrPacket {
+            code: *code,
+            sql_state: *sql_state,
+            message: message.clone(),
+        })
+    }
 }
 
 /// A statement that the server prepared.

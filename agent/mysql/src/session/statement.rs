@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use lamplighter_wire::mysql::exchange::ReplyShape;
 use lamplighter_wire::mysql::flags::Status;
-
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};

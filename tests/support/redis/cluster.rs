@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Builder, Server};
-use crate::support::poll;
+use crate::support::{poll, ports};
 
 const START: Duration = Duration::from_secs(30);
 
@@ -17,10 +17,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts `count` primaries, made from `builder`, and waits until all slots are covered.
     pub(crate) fn start(count: u16, builder: impl Fn() -> Builder) -> Self {
-        let nodes: Vec<Server> = (0..count)
-            .map(|_| {
+        // by itself a bus would listen 10,000 ports higher, where outgoing connections are
+        let buses: Vec<u16> = (0..count).map(|_| ports::free()).collect();
+        let nodes: Vec<Server> = buses
+            .iter()
+            .map(|bus| {
                 builder()
-                    .config("cluster-enabled yes\ncluster-node-timeout 2000\ntls-cluster no\ncluster-announce-hostname localhost")
+                    .config(&format!("cluster-enabled yes\ncluster-node-timeout 2000\ntls-cluster no\ncluster-announce-hostname localhost\ncluster-port {bus}"))
                     .start()
             })
             .collect();
@@ -40,8 +43,9 @@ impl Cluster {
             ]);
         }
         let first = &cluster.nodes[0];
-        for node in &cluster.nodes[1..] {
-            first.cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
+        for (node, bus) in cluster.nodes.iter().zip(&buses).skip(1) {
+            let (port, bus) = (node.port().to_string(), bus.to_string());
+            first.cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         }
         for node in &cluster.nodes {
             poll::until(START, "the cluster to be whole", || {

@@ -2,7 +2,9 @@
 
 mod faults;
 mod pulls;
+mod rclone;
 mod releases;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::fs;

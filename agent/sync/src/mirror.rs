@@ -11,11 +11,13 @@
 mod act;
 mod decide;
 mod local;
+mod origin;
 mod reconcile;
 mod sides;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +47,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// One entry that is pushed.
 #[derive(Debug)]
 pub(crate) struct Mirror {
+    /// Who writes from here; with a number of its own once the first pass has opened the state.
     origin: String,
+    /// Where that is kept.
+    origin_path: PathBuf,
     policy: Policy,
     debounce: Duration,
     agreed: BTreeMap<Box<str>, FileRecord>,
@@ -68,9 +73,11 @@ struct Case {
 }
 
 impl Mirror {
-    pub(crate) fn new(config: &Config, instance: &str) -> Self {
+    /// For `config` on the instance `instance`; what is to be known after a restart is kept in `state_dir`.
+    pub(crate) fn new(config: &Config, instance: &str, state_dir: &Path) -> Self {
         Self {
             origin: instance.to_owned(),
+            origin_path: state_dir.join(format!("{}.origin", config.name)),
             policy: Policy::new(config),
             debounce: config.debounce.get(),
             agreed: BTreeMap::new(),
@@ -153,6 +160,11 @@ impl Mirror {
         if self.opened {
             return Ok(());
         }
+        let (path, instance) = (self.origin_path.clone(), self.origin.clone());
+        let mark = spawn_blocking(move || origin::mark(&path, &instance)).await;
+        self.origin = mark
+            .map_err(|_| CycleError::CutShort)?
+            .map_err(CycleError::Index)?;
         let Some(index) = engine.open_index().await? else {
             self.opened = true;
             return Ok(());
@@ -245,7 +257,7 @@ impl Mirror {
             .map(|(name, _)| name.clone())
             .collect();
         let mut cases = Vec::new();
-        for name in due {
+        for name in due.iter().cloned() {
             let look = look(&root, &name).await?;
             let agreed = self.agreed.get(&name).cloned();
             let there = agreed.as_ref().map(There::as_agreed);
@@ -262,8 +274,14 @@ impl Mirror {
         }
         let here = self.agreed.len().max(1);
         self.settle_down(now);
-        self.reconcile(engine, &root, cases, here, &attempts, report)
-            .await?;
+        let sent = self
+            .reconcile(engine, &root, cases, here, &attempts, report)
+            .await;
+        if sent.is_err() {
+            // those behind the one that failed would not fare better
+            due.iter().for_each(|name| self.put_off(name));
+        }
+        sent?;
         self.save(engine, &root, now).await?;
         Ok(all)
     }

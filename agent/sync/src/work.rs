@@ -22,7 +22,7 @@ impl Worker {
         match config.direction {
             Direction::Pull => Self::Pull(Box::new(Puller::new(config, state_dir, identity))),
             Direction::Push | Direction::Both => {
-                Self::Mirror(Box::new(Mirror::new(config, instance)))
+                Self::Mirror(Box::new(Mirror::new(config, instance, state_dir)))
             }
         }
     }

@@ -15,6 +15,8 @@ pub(crate) enum CycleError {
     Survey(#[from] SurveyError),
     #[error("{name} could not be fetched")]
     Fetch { name: Box<str>, source: FetchError },
+    #[error("{name} could not be sent or fetched")]
+    Mirror { name: Box<str>, source: FetchError },
     #[error(transparent)]
     Tree(#[from] TreeError),
     #[error("the index cannot be written")]
@@ -62,7 +64,10 @@ impl FetchError {
 impl CycleError {
     /// Whether what is under way should be dropped.
     pub(super) const fn is_general(&self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Tree(_) | Self::Index(_))
+        matches!(
+            self,
+            Self::Fetch { .. } | Self::Mirror { .. } | Self::Tree(_) | Self::Index(_)
+        )
     }
 
     /// The metric label.
@@ -81,7 +86,7 @@ impl CycleError {
             Self::Survey(SurveyError::CutShort | SurveyError::Leaving)
             | Self::CutShort
             | Self::Filter(_) => "bug",
-            Self::Fetch { source, .. } => source.label(),
+            Self::Fetch { source, .. } | Self::Mirror { source, .. } => source.label(),
         }
     }
 
@@ -92,6 +97,10 @@ impl CycleError {
             | Self::NoManifest(error)
             | Self::Survey(SurveyError::List(error))
             | Self::Fetch {
+                source: FetchError::Store(error),
+                ..
+            }
+            | Self::Mirror {
                 source: FetchError::Store(error),
                 ..
             } => Some(error),

@@ -1,6 +1,7 @@
 //! Names decided on and the decisions carried out: side by side, deletes last and only if the guards agree.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,6 +17,9 @@ use crate::names::Clashes;
 use crate::plan::{Census, Guard, guard};
 use crate::store::{BlobStore, StoreError};
 use crate::tree::{Root, TreeError};
+
+/// How soon what could not be sent is tried again, beside the passes.
+const FAILED_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a task brings back.
 type Done = (Box<str>, Result<Ended, FetchError>);
@@ -153,6 +157,13 @@ impl Mirror {
         first
     }
 
+    /// A change that could not be sent is not tried again at once.
+    pub(super) fn put_off(&mut self, name: &str) {
+        if let Some((_, since)) = self.stirred.get_mut(name) {
+            *since = Instant::now() + FAILED_AGAIN;
+        }
+    }
+
     /// Takes in what one task brought back.
     fn take_in<S>(
         &mut self,
@@ -195,8 +206,12 @@ impl Mirror {
                 *report.refused.entry(reason).or_default() += 1;
                 Ok(())
             }
-            Err(source) if source.is_general() => Err(CycleError::Fetch { name, source }),
+            Err(source) if source.is_general() => {
+                self.put_off(&name);
+                Err(CycleError::Mirror { name, source })
+            }
             Err(source) => {
+                self.put_off(&name);
                 metrics.errors(source.label()).inc();
                 report.failed += 1;
                 report

@@ -21,7 +21,7 @@ fn rig(change: impl FnOnce(&mut Config)) -> Rig {
 }
 
 fn mirror(rig: &Rig, instance: &str) -> Mirror {
-    Mirror::new(&rig.engine.config, instance)
+    Mirror::new(&rig.engine.config, instance, rig.dir.path())
 }
 
 fn write(rig: &Rig, name: &str, content: &str) {

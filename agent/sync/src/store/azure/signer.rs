@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{Context, Request, StatusCode};
+use azure_core::http::{Body, Context, Request, StatusCode};
 use azure_core::{Error, error::ErrorKind};
 use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::identity::{Token, TokenSource};
@@ -134,6 +134,18 @@ impl Signer {
 
 fn sign_with_key(request: &mut Request, account: &str, key: &Secret) -> Result<(), StoreError> {
     request.insert_header("x-ms-date", httpdate::fmt_http_date(SystemTime::now()));
+    // the length is signed; the crate leaves it to the transport for a list of blocks
+    let length = match request.body() {
+        Body::Bytes(bytes) => bytes.len(),
+        Body::SeekableStream(_) => 0,
+    };
+    let says_length = request
+        .headers()
+        .iter()
+        .any(|(name, _)| name.as_str().eq_ignore_ascii_case("content-length"));
+    if length > 0 && !says_length {
+        request.insert_header("content-length", length.to_string());
+    }
     let names: Vec<String> = request
         .headers()
         .iter()

@@ -314,7 +314,7 @@ impl Unpacking {
             }
             folder.clone_into(parent);
         }
-        let mut staged = self.root.stage(entry.size, true)?;
+        let mut staged = self.root.stage(Some(&entry.name), entry.size, true)?;
         let mut left = entry.size;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(PIECE).min(PIECE);

@@ -105,6 +105,8 @@ pub(crate) struct Root {
     sequence: AtomicU64,
     /// Whether this kernel lacks openat2 (before Linux 5.6, or filtered away).
     no_openat2: AtomicBool,
+    /// Whether files can be made here that have no name until they are whole.
+    nameless: bool,
 }
 
 /// How files should be.
@@ -146,8 +148,9 @@ impl Root {
                 .map_err(|errno| TreeError::new("set the mode of", &shown, errno))?;
         }
         let staging = open_staging(&dir).map_err(|errno| TreeError::new("open", STAGING, errno))?;
-        let root = Self::new(config, policy, dir, staging);
+        let mut root = Self::new(config, policy, dir, staging);
         root.sweep()?;
+        root.nameless = root.can_be_nameless();
         Ok(root)
     }
 
@@ -172,6 +175,7 @@ impl Root {
             token: getrandom::u64().unwrap_or_default(),
             sequence: AtomicU64::new(0),
             no_openat2: AtomicBool::new(false),
+            nameless: false,
         }
     }
 

@@ -65,7 +65,7 @@ impl Sink {
         self.buffered = 0;
         let (root, size, summed) = (Arc::clone(&self.root), self.size, self.content.is_some());
         self.target = Target::Busy(spawn_blocking(move || {
-            write(&root, size, summed, staged, &chunks)
+            write(&root, None, size, summed, staged, &chunks)
         }));
         Ok(())
     }
@@ -86,7 +86,8 @@ impl Sink {
         } = self;
         let name = name.to_owned();
         let ending = spawn_blocking(move || {
-            let staged = write(&root, size, content.is_some(), staged, &buffer)?;
+            let summed = content.is_some();
+            let staged = write(&root, Some(&name), size, summed, staged, &buffer)?;
             debug_assert_eq!(staged.written(), size, "the length was checked before");
             if let (Some(expected), Some(got)) = (content, staged.sha256())
                 && expected != got
@@ -113,6 +114,7 @@ impl Sink {
 
 fn write(
     root: &Root,
+    name: Option<&str>,
     size: u64,
     summed: bool,
     staged: Option<Staged>,
@@ -120,7 +122,7 @@ fn write(
 ) -> Result<Staged, TreeError> {
     let mut staged = match staged {
         Some(staged) => staged,
-        None => root.stage(size, summed)?,
+        None => root.stage(name, size, summed)?,
     };
     staged.write(chunks)?;
     Ok(staged)

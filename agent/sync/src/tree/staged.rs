@@ -1,8 +1,8 @@
-//! One file on its way: written in the staging directory, then renamed to its name; removed if it never gets there.
+//! One file on its way: written without a name or in the staging directory, then given its name; gone if it never gets there.
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,44 +20,56 @@ use crate::store::{Md5, Sha256};
 /// From this size on the space is asked for in advance, so that a disk that is too small is found at once.
 const PREALLOCATE_MIN: u64 = 1024 * 1024;
 
-/// A file that has no name yet.
+/// Below this size a file is made without any name where it can be: one name less to make, and no directory that all
+/// downloads share. A longer one has a name in staging, where it can be seen.
+const NAMELESS_BELOW: u64 = PREALLOCATE_MIN;
+
+/// A file that has no name of its own yet.
 #[derive(Debug)]
 pub(crate) struct Staged {
     staging: Arc<OwnedFd>,
+    /// Its name in staging, or the one it gets if its own is taken.
     name: String,
     file: File,
     hasher: Hasher,
     summer: Option<Sha256Hasher>,
     written: u64,
-    named: bool,
+    /// It is in staging under its name there.
+    in_staging: bool,
 }
 
 impl Root {
-    /// Begins a file of `size` bytes; `summed`: its SHA-256 is wanted too.
-    pub(crate) fn stage(&self, size: u64, summed: bool) -> Result<Staged, TreeError> {
+    /// Begins a file of `size` bytes, that will be `name` if that is known; `summed`: its SHA-256 is wanted too.
+    pub(crate) fn stage(
+        &self,
+        name: Option<&str>,
+        size: u64,
+        summed: bool,
+    ) -> Result<Staged, TreeError> {
         let failed = |errno| TreeError::new("write in", super::STAGING, errno);
         room(&*self.staging, size.saturating_add(self.policy.min_free), 1)?;
-        let name = format!(
+        let nameless = name
+            .filter(|_| self.nameless && size < NAMELESS_BELOW)
+            .and_then(|name| self.directory(split(name).0).ok())
+            .and_then(|parent| without_name(parent).ok());
+        let staging_name = format!(
             "{:016x}-{:x}",
             self.token,
             self.sequence.fetch_add(1, Ordering::Relaxed)
         );
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o600);
-        let file = match fs::openat(&*self.staging, &name, flags, mode) {
-            // the directory was taken away under us: its parts are gone with it
-            Err(Errno::NOENT) => return Err(failed(Errno::IO)),
-            other => other.map_err(failed)?,
+        let in_staging = nameless.is_none();
+        let file = match nameless {
+            Some(file) => file,
+            None => self.named_in_staging(&staging_name).map_err(failed)?,
         };
         let staged = Staged {
             staging: Arc::clone(&self.staging),
-            name,
+            name: staging_name,
             file: file.into(),
             hasher: Hasher::new(),
             summer: summed.then(Sha256Hasher::new),
             written: 0,
-            named: false,
+            in_staging,
         };
         if size >= PREALLOCATE_MIN {
             match fs::fallocate(&staged.file, FallocateFlags::KEEP_SIZE, 0, size) {
@@ -67,6 +79,50 @@ impl Root {
         }
         Ok(staged)
     }
+
+    fn named_in_staging(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(&*self.staging, name, flags, MODE).map_err(|errno| match errno {
+            // the directory was taken away under us: its parts are gone with it
+            Errno::NOENT => Errno::IO,
+            other => other,
+        })
+    }
+
+    /// Whether the file system makes files without a name (O_TMPFILE, open(2)) and gives them one later. A file that is given
+    /// away before it has a name cannot be named any more (`fs.protected_hardlinks`, proc(5)).
+    pub(super) fn can_be_nameless(&self) -> bool {
+        if self.policy.uid.is_some() || self.policy.gid.is_some() {
+            return false;
+        }
+        let Ok(file) = without_name(&*self.staging) else {
+            return false;
+        };
+        let probe = format!("{:016x}-probe", self.token);
+        let named = give_name(&file, &*self.staging, &probe).is_ok();
+        // swept at the next start if it stays
+        let _left = fs::unlinkat(&*self.staging, &probe, AtFlags::empty());
+        named
+    }
+}
+
+/// What a file is while nobody but us should read it.
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+fn without_name(dir: impl AsFd) -> Result<OwnedFd, Errno> {
+    fs::openat(
+        dir,
+        ".",
+        OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC,
+        MODE,
+    )
+}
+
+/// By way of /proc, for which no capability is needed (linkat(2)).
+fn give_name(file: impl AsFd, dir: impl AsFd, name: &str) -> Result<(), Errno> {
+    let open = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    fs::linkat(fs::CWD, open, dir, name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// The directory of a destination, or the nearest above it that is there: it says how much room there is.
@@ -148,8 +204,20 @@ impl Staged {
         }
         let (parent, leaf) = split(name);
         let dir = root.directory(parent).map_err(failed)?;
-        fs::renameat(&*self.staging, &self.name, dir.as_fd(), leaf).map_err(failed)?;
-        self.named = true;
+        if !self.in_staging {
+            match give_name(&self.file, &dir, leaf) {
+                // a name that is taken is taken over by a rename
+                Err(Errno::EXIST) => {
+                    give_name(&self.file, &*self.staging, &self.name).map_err(failed)?;
+                    self.in_staging = true;
+                }
+                named => named.map_err(failed)?,
+            }
+        }
+        if self.in_staging {
+            fs::renameat(&*self.staging, &self.name, dir.as_fd(), leaf).map_err(failed)?;
+            self.in_staging = false;
+        }
         // of the open file, not of the name: whatever takes the name from now on is not what was written
         let stat = fs::fstat(&self.file).map_err(failed)?;
         Ok(fingerprint(&stat))
@@ -158,7 +226,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.named {
+        if self.in_staging {
             // a leftover is swept at the next start
             let _left = fs::unlinkat(&*self.staging, &self.name, AtFlags::empty());
         }

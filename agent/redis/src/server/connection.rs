@@ -153,6 +153,7 @@ impl Connection {
     async fn serve(&mut self) -> &'static str {
         let mut alarm = Box::pin(sleep_until(Instant::now() + self.ping_interval));
         let mut batches = Vec::new();
+        let mut gathered = false;
         loop {
             if let Some(outbox) = self.full.take() {
                 outbox.wait_for_room().await;
@@ -191,8 +192,14 @@ impl Connection {
                         self.take_over(command, now);
                     }
                     self.rearm(&mut alarm, now);
+                    // others are busy, too: those whose turn it is now share the write, and the server's read
+                    if self.waiting.len() > 1 && !gathered {
+                        gathered = true;
+                        tokio::task::yield_now().await;
+                    }
                 }
                 written = push(&mut self.writer, &mut self.out, &mut self.tail, &mut self.unflushed), if self.out_len > 0 || self.unflushed => {
+                    gathered = false;
                     match written {
                         Ok(count) => {
                             self.out_len -= count;

@@ -2,11 +2,11 @@
 # run.sh: the agent, rclone and azcopy on one container, in one run: wall time, CPU, memory and requests, for files that are all new, and
 # when nothing changed. Prints a table, and writes it to benches/sync/README.md between its marks.
 # The storage is a blob service in memory (agent/sync/examples/blobs.rs), because an emulator in JavaScript is slower than any client.
-# FILES=how many small files (2000)  LATENCY=ms per request (0)  ROUNDS=how often (3, the best counts)
+# FILES=how many small files (2000)  LATENCY=ms per request (0)  ROUNDS=how often (3, the best counts)  LARGE=MiB of one large file (1024)
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
-FILES=${FILES:-2000} LATENCY=${LATENCY:-0} ROUNDS=${ROUNDS:-3}
+FILES=${FILES:-2000} LATENCY=${LATENCY:-0} ROUNDS=${ROUNDS:-3} LARGE=${LARGE:-1024}
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 TARGET=${CARGO_TARGET_DIR:-target}
 
@@ -27,7 +27,7 @@ end() {
 }
 trap end EXIT
 # A file system of its own where that can be had (root): what others delete meanwhile costs whoever makes files beside them.
-if truncate -s 8G "$base/disk" && mkfs.ext4 -q "$base/disk" && mount -o loop "$base/disk" "$work" 2>/dev/null; then
+if truncate -s 16G "$base/disk" && mkfs.ext4 -q "$base/disk" && mount -o loop "$base/disk" "$work" 2>/dev/null; then
   echo "run.sh: on a fresh ext4" >&2
 fi
 python3 - "$work/site" "$FILES" <<'P'
@@ -71,9 +71,9 @@ measure() {
   awk -v name="$name" -v requests="$requests" '{ printf "%s\t%.2f\t%.2f\t%.0f\t%s\n", name, $1, $2 + $3, $4 / 1024, requests }' "$work/time"
 }
 
-rclone() { # rclone DEST
+rclone() { # rclone DEST [FOLDER]
   RCLONE_AZUREBLOB_SAS_URL="$url?$(cat "$work/sas")" command rclone sync --config /dev/null --fast-list --transfers 32 --checkers 32 \
-    ":azureblob:www" "$1" --exclude '/p/**' --exclude '/.lamplighter/**'
+    ":azureblob:www${2:+/$2}" "$1" --exclude '/p/**' --exclude '/.lamplighter/**'
 }
 export -f rclone
 export url work
@@ -101,6 +101,21 @@ for round in $(seq "$ROUNDS"); do
   measure "no change: lamplighter, manifest (a new process, which looks at every file)" "$agent" sync run --here --config "$work/bundle$round.toml"
 done >>"$results"
 diff -r --exclude='.lamplighter*' "$work/site" "$work/to-bundle$round/current" >&2
+
+# one large file, beside a plain download of it
+head -c "${LARGE}M" /dev/urandom >"$work/large"
+curl -fs -o /dev/null -T "$work/large" -H 'x-ms-blob-type: BlockBlob' "$url/large/file"
+for round in $(seq "$ROUNDS"); do
+  measure "$LARGE MiB in one file: curl, one connection" curl -fs -o "$work/large-curl$round" "$url/large/file"
+  entry large$round "$work/to-large$round" large/ tree
+  measure "$LARGE MiB in one file: lamplighter" "$agent" sync run --here --config "$work/large$round.toml"
+  measure "$LARGE MiB in one file: rclone" bash -c "rclone $work/to-large-rclone$round large"
+  mkdir -p "$work/to-large-azcopy$round"
+  measure "$LARGE MiB in one file: azcopy" "$azcopy" copy "$url/large/file?$(cat "$work/sas")" "$work/to-large-azcopy$round/file" --from-to BlobLocal
+  cmp "$work/large" "$work/large-curl$round"
+  for by in "" -rclone -azcopy; do cmp "$work/large" "$work/to-large$by$round/file"; done
+  rm -rf "$work"/large-curl* "$work"/to-large*
+done >>"$results"
 
 table=$(sort -s -t$'\t' -k1,1 -k2,2n "$results" | awk -F'\t' 'BEGIN { print "| what | wall s | CPU s | MiB | requests |"; print "|---|---|---|---|---|" }
   !seen[$1]++ { printf "| %s | %s | %s | %s | %s |\n", $1, $2, $3, $4, $5 }')

@@ -49,7 +49,11 @@ impl MariaDb {
         let mut command = Command::new(programs::find("mariadbd", "drivers"));
         command
             .args(["--no-defaults", user, "--bind-address=127.0.0.1"])
-            .args(["--skip-name-resolve", "--innodb-buffer-pool-size=32M"])
+            .args([
+                "--skip-name-resolve",
+                "--innodb-buffer-pool-size=32M",
+                "--max-allowed-packet=128M",
+            ])
             .args([
                 "--plugin-maturity=unknown",
                 "--character-set-server=utf8mb4",

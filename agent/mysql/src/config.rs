@@ -6,6 +6,7 @@ use lamplighter_core::config::{Problem, SecretFile};
 use lamplighter_core::net::{HostPort, ListenAddress};
 use lamplighter_core::tls::{TlsConfig, Verify};
 use lamplighter_core::units::{Bytes, Millis};
+use lamplighter_wire::mysql::compress::Algorithm;
 use serde::{Deserialize, Serialize};
 
 /// The user name under which the agent's own jobs connect; by SO_PEERCRED only.
@@ -41,6 +42,14 @@ pub struct Config {
     /// TLS to the servers.
     #[serde(default)]
     pub tls: TlsConfig,
+    /// Whether packets to and from the servers are compressed. Default `"none"`: inside one region the network is faster than any
+    /// compression; between regions, or where traffic is paid for, `"zstd"` is the cheaper one.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How hard: 1 to 9 for zlib (default 1), 1 to 22 for zstd (default 3). What the server sends is compressed at this level with
+    /// zstd only; with zlib it chooses for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression_level: Option<u8>,
     /// What a read may miss. Default `"session"`.
     #[serde(default)]
     pub consistency: Consistency,
@@ -94,6 +103,30 @@ pub struct Client {
     /// The file with the password for everybody else (caching_sha2_password or mysql_native_password).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<SecretFile>,
+}
+
+/// How packets to and from the servers are compressed. A server that does not offer it is spoken to without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// As every MySQL and MariaDB can.
+    Zlib,
+    /// Since MySQL 8.0.18.
+    Zstd,
+}
+
+impl Compression {
+    /// The highest level.
+    const fn level_max(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Zlib => 9,
+            Self::Zstd => 22,
+        }
+    }
 }
 
 /// What a read may miss.
@@ -294,7 +327,29 @@ impl Config {
             );
         }
         problems.extend(self.digests_problem());
+        problems.extend(self.compression_problem());
         problems
+    }
+
+    /// What packets to and from the servers are compressed with.
+    pub(crate) fn compression_algorithm(&self) -> Option<Algorithm> {
+        match self.compression {
+            Compression::None => None,
+            Compression::Zlib => Some(Algorithm::Zlib(self.compression_level.unwrap_or(1))),
+            Compression::Zstd => Some(Algorithm::Zstd(self.compression_level.unwrap_or(3))),
+        }
+    }
+
+    fn compression_problem(&self) -> Option<Problem> {
+        let level = self.compression_level?;
+        let max = self.compression.level_max();
+        let text = if max == 0 {
+            "goes with compression = \"zlib\" or \"zstd\"".to_owned()
+        } else {
+            format!("is {level}; it goes from 1 to {max}")
+        };
+        let fits = (1..=max).contains(&level);
+        (!fits).then(|| Problem::new("compression_level", text))
     }
 
     /// Whether the account proves itself by tokens of the machine's identity.

@@ -394,6 +394,7 @@ fn account(
         credential: credential.clone(),
         tls,
         connect_timeout: config.connect_timeout.get(),
+        compression: config.compression_algorithm(),
         statements_max: config.pool.prepared_statements_max,
         threads: Arc::default(),
         facts,

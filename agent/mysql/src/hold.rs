@@ -121,6 +121,14 @@ impl Ties {
         })
     }
 
+    /// A text was prepared: with the user variables in it the server makes those that are not there yet, with the character set of
+    /// this session.
+    pub(crate) fn note_preparation(&mut self, statement: &Statement) {
+        if names_user_variables(statement) {
+            self.keep(HoldReason::UserVariable);
+        }
+    }
+
     /// Takes in what a command has left behind.
     pub(crate) fn note(&mut self, ran: Ran<'_>, completion: &Completion, context: Context<'_>) {
         self.transaction = completion.status.contains(Status::SERVER_STATUS_IN_TRANS);
@@ -316,6 +324,13 @@ pub(crate) fn leaves_diagnostics(ran: Ran<'_>) -> bool {
         ),
         Ran::UnderstoodSet | Ran::Oversized => false,
     }
+}
+
+/// Its preparation alone leaves state.
+pub(crate) fn names_user_variables(statement: &Statement) -> bool {
+    statement
+        .traits
+        .intersects(Traits::USER_VARIABLE.union(Traits::ASSIGNMENT))
 }
 
 /// State that no later statement provably takes away.

@@ -29,7 +29,9 @@ mod statistics;
 mod variables;
 
 pub use access::AccessError;
-pub use config::{Client, Config, Consistency, INTERNAL_USER, LagUnknown, Monitor, Pool};
+pub use config::{
+    Client, Compression, Config, Consistency, INTERNAL_USER, LagUnknown, Monitor, Pool,
+};
 pub use endpoint::{Proxy, ReloadHandle, StartError, check_online};
 pub use error::OpenError;
 pub use explain::{Explanation, Live, ReplicaState, explain};

@@ -3,6 +3,7 @@
 //! reply's own end made. Everything else (drop, timeout, error, a client that left) closes the socket.
 
 mod batch;
+mod compressed;
 pub(crate) mod credential;
 mod login;
 mod statements;
@@ -82,6 +83,7 @@ const READ_SIZE: usize = 16 * 1024;
 enum Stream {
     Plain(NearSocket),
     Tls(Box<TlsStream<NearSocket>>),
+    Compressed(Box<compressed::Compressed>),
 }
 
 /// What is known of a server connection whatever its state.
@@ -143,6 +145,7 @@ impl Idle {
         let read = match &mut self.0.stream {
             Stream::Plain(stream) => stream.read(&mut byte).now_or_never(),
             Stream::Tls(stream) => stream.read(&mut byte).now_or_never(),
+            Stream::Compressed(stream) => return stream.is_quiet(),
         };
         read.is_none()
     }
@@ -260,6 +263,7 @@ impl Busy {
                 stream.write_all(bytes).await?;
                 stream.flush().await
             }
+            Stream::Compressed(stream) => stream.send(bytes).await,
         }
     }
 
@@ -270,7 +274,12 @@ impl Busy {
     pub(crate) async fn receive_ahead(&mut self) -> Result<(), OpenError> {
         match self.0.ahead.take() {
             None => Ok(()),
-            Some(batch) => self.receive_replies(&batch).await.map(|_| ()),
+            Some(batch) => {
+                if let Some((_, status)) = self.receive_replies(&batch).await? {
+                    self.0.status = status;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -308,6 +317,23 @@ impl Busy {
         match &mut self.0.stream {
             Stream::Plain(stream) => stream.look_for_bytes(budget),
             Stream::Tls(stream) => stream.get_mut().0.look_for_bytes(budget),
+            // whoever compresses is not near
+            Stream::Compressed(_) => Ok(false),
+        }
+    }
+
+    /// The reply to what was sent last comes next.
+    pub(crate) fn begin_last_reply(&mut self) {
+        if let Stream::Compressed(stream) = &mut self.0.stream {
+            stream.begin_last_reply();
+        }
+    }
+
+    /// Sends part of a file that the server asked for: its packets' numbers come round to 0 and begin no command.
+    pub(crate) async fn send_file(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.0.stream {
+            Stream::Compressed(stream) => stream.send_file(bytes).await,
+            Stream::Plain(_) | Stream::Tls(_) => self.send(bytes).await,
         }
     }
 
@@ -319,6 +345,7 @@ impl Busy {
         let count = match &mut self.0.stream {
             Stream::Plain(stream) => stream.read_buf(&mut room).await?,
             Stream::Tls(stream) => stream.read_buf(&mut room).await?,
+            Stream::Compressed(stream) => stream.receive(room.get_mut(), READ_SIZE).await?,
         };
         if count == 0 {
             Err(io::ErrorKind::UnexpectedEof.into())
@@ -409,6 +436,7 @@ impl Busy {
         });
         self.send(&out).await?;
         self.receive_ahead().await.map_err(io::Error::other)?;
+        self.begin_last_reply();
         let capabilities = self.capabilities();
         let mut exchange = Exchange::new(ReplyShape::Prepare, capabilities, capabilities)
             .with_status(self.status());
@@ -475,6 +503,9 @@ impl Busy {
 
     /// Reads one reply that no client sees, and its only row's packet, if it has one: the last but one.
     async fn receive_row(&mut self, shape: ReplyShape) -> io::Result<(Completion, BytesMut)> {
+        if let Stream::Compressed(stream) = &mut self.0.stream {
+            stream.begin_reply();
+        }
         // replies of our own commands are read packet by packet, because another one may follow in the same segment
         let mut exchange = Exchange::new(shape, self.capabilities(), self.capabilities())
             .with_status(self.status());
@@ -514,6 +545,7 @@ impl Busy {
         match &mut self.0.stream {
             Stream::Plain(stream) => stream.read_exact(into).await?,
             Stream::Tls(stream) => stream.read_exact(into).await?,
+            Stream::Compressed(stream) => return stream.read_exact(into).await,
         };
         Ok(())
     }

@@ -125,6 +125,7 @@ impl Link {
             database: login.database.clone().map(Bytes::from),
             auth_plugin: Some(link.plugin.clone()),
             attributes: Vec::new(),
+            zstd_level: None,
         };
         let mut out = BytesMut::new();
         response.encode(&mut out, &mut link.seq);
@@ -362,6 +363,7 @@ impl Link {
     fn results(&mut self, answer: &mut Answer) -> io::Result<()> {
         loop {
             let body = self.packet()?;
+            let mut out_params = false;
             let head = match body.first() {
                 Some(0 | 0xFF) => self.part(&body)?,
                 Some(0xFB) => {
@@ -374,6 +376,8 @@ impl Link {
                     let count = Reader::new(&body).lenenc_int().map_err(io::Error::other)?;
                     answer.push(Part::Columns(count));
                     self.definitions(answer, count)?;
+                    // in the old form only this EOF says so, and the one behind the row not that the CALL's own OK follows
+                    out_params = matches!(answer.last(), Some(Part::Eof { status, .. }) if status.contains(Status::SERVER_PS_OUT_PARAMS));
                     // with a cursor the rows are fetched later: the definitions' end was all
                     if !self.opened_cursor(answer) {
                         self.rows(answer)?;
@@ -391,7 +395,7 @@ impl Link {
                 _ => false,
             };
             answer.push(head);
-            if !more {
+            if !more && !out_params {
                 return Ok(());
             }
         }

@@ -22,6 +22,7 @@ fn pool(max_server_connections: usize) -> Arc<Pool> {
         },
         tls: None,
         connect_timeout: Duration::from_secs(1),
+        compression: None,
         statements_max: 64,
         threads: Arc::default(),
         facts: Arc::new(ArcSwapOption::empty()),

@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use lamplighter_core::net::{DialOptions, HostPort, NearSocket, dial};
 use lamplighter_core::tls::TlsClient;
 use lamplighter_wire::mysql::auth::{self, AuthPlugin};
+use lamplighter_wire::mysql::compress::Algorithm;
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::handshake::{
     AUTH_MORE_DATA, AUTH_SWITCH, AuthSwitchRequest, Greeting, HandshakeResponse, SslRequest,
@@ -17,6 +18,7 @@ use lamplighter_wire::mysql::handshake::{
 use lamplighter_wire::mysql::packet::{self, HEADER_LEN, Header};
 use lamplighter_wire::mysql::response::ErrPacket;
 
+use super::compressed::Compressed;
 use super::credential::Credential;
 use super::threads::Threads;
 use super::{BUCKET_CAPABILITIES, Bucket, Busy, Idle, Link, READ_SIZE, Stream, require_ok};
@@ -32,6 +34,8 @@ pub(crate) struct Account {
     pub(crate) credential: Credential,
     pub(crate) tls: Option<Arc<TlsClient>>,
     pub(crate) connect_timeout: Duration,
+    /// What packets are compressed with, if the server can.
+    pub(crate) compression: Option<Algorithm>,
     /// Prepared statements that one connection may hold, if the server allows as many.
     pub(crate) statements_max: usize,
     /// The server's ids of the connections that are open.
@@ -94,6 +98,10 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         // the server believes what the TLS request says, not the response after it
         capabilities = capabilities.union(Capabilities::CLIENT_CONNECT_WITH_DB);
     }
+    let algorithm = compression(account, &greeting);
+    if let Some(algorithm) = algorithm {
+        capabilities = capabilities.union(flag_of(algorithm));
+    }
     let mut seq = 1;
     if let Some(tls) = &account.tls {
         stream = start_tls(
@@ -116,7 +124,9 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         &mut seq,
     )
     .await?;
-
+    if let Some(algorithm) = algorithm {
+        stream = compress(stream, algorithm)?;
+    }
     let link = Link {
         stream,
         capabilities,
@@ -143,6 +153,40 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
     } else {
         idle.adapt(&wanted, None).await
     }
+}
+
+/// What to compress with. A server that does not offer it is spoken to without.
+fn compression(account: &Account, greeting: &Greeting) -> Option<Algorithm> {
+    let wanted = account.compression?;
+    let offered = greeting.capabilities.contains(flag_of(wanted));
+    if !offered {
+        tracing::warn!(server = %account.server, ?wanted, "the server does not compress so (protocol_compression_algorithms)");
+    }
+    offered.then_some(wanted)
+}
+
+const fn zstd_level(algorithm: Option<Algorithm>) -> Option<u8> {
+    match algorithm {
+        Some(Algorithm::Zstd(level)) => Some(level),
+        Some(Algorithm::Zlib(_)) | None => None,
+    }
+}
+
+const fn flag_of(algorithm: Algorithm) -> Capabilities {
+    match algorithm {
+        Algorithm::Zlib(_) => Capabilities::CLIENT_COMPRESS,
+        Algorithm::Zstd(_) => Capabilities::CLIENT_ZSTD_COMPRESSION_ALGORITHM,
+    }
+}
+
+/// Both sides compress from the packet behind the login's last one on.
+fn compress(stream: Stream, algorithm: Algorithm) -> io::Result<Stream> {
+    let compressed = match stream {
+        Stream::Plain(stream) => Compressed::new(stream, algorithm)?,
+        Stream::Tls(stream) => Compressed::new(*stream, algorithm)?,
+        Stream::Compressed(_) => return Ok(stream),
+    };
+    Ok(Stream::Compressed(Box::new(compressed)))
 }
 
 /// The status flags of a session in which nothing has happened.
@@ -254,7 +298,7 @@ async fn start_tls(
         Stream::Plain(plain) => Ok(Stream::Tls(Box::new(
             tls.connect(&account.server.host, plain).await?,
         ))),
-        Stream::Tls(_) => Ok(stream),
+        Stream::Tls(_) | Stream::Compressed(_) => Ok(stream),
     }
 }
 
@@ -298,6 +342,8 @@ async fn authenticate(
                 Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),
             ),
         ],
+        zstd_level: zstd_level(account.compression)
+            .filter(|_| capabilities.contains(Capabilities::CLIENT_ZSTD_COMPRESSION_ALGORITHM)),
     };
     let mut out = BytesMut::new();
     response.encode(&mut out, seq);
@@ -372,6 +418,7 @@ async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
             stream.write_all(bytes).await?;
             stream.flush().await
         }
+        Stream::Compressed(stream) => stream.send(bytes).await,
     }
 }
 
@@ -382,6 +429,7 @@ async fn read_packet(stream: &mut Stream) -> Result<(Vec<u8>, Header), OpenError
     match stream {
         Stream::Plain(stream) => stream.read_exact(&mut bytes).await?,
         Stream::Tls(stream) => stream.read_exact(&mut bytes).await?,
+        Stream::Compressed(_) => return Err(OpenError::Io(io::ErrorKind::InvalidInput.into())),
     };
     let header = Header::parse(&bytes).unwrap_or(Header { len: 0, seq: 0 });
     if header.len > LOGIN_PACKET_MAX.min(READ_SIZE * 4) {
@@ -391,6 +439,7 @@ async fn read_packet(stream: &mut Stream) -> Result<(Vec<u8>, Header), OpenError
     match stream {
         Stream::Plain(stream) => stream.read_exact(&mut body).await?,
         Stream::Tls(stream) => stream.read_exact(&mut body).await?,
+        Stream::Compressed(_) => return Err(OpenError::Io(io::ErrorKind::InvalidInput.into())),
     };
     Ok((body, header))
 }

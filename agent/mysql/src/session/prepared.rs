@@ -21,7 +21,7 @@ use super::statement::{ANSWERED, writes};
 use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;
-use crate::hold::{Context, Ran, Ties};
+use crate::hold::{Context, Ran, Ties, names_user_variables};
 use crate::prepared::Template;
 use crate::route::Why;
 use crate::server::Wanted;
@@ -77,6 +77,8 @@ impl Session<'_> {
 
     async fn prepare_on_server(&mut self, text: Bytes, is_private: bool, seq: u8) -> Flow {
         let statement = self.judged(&text);
+        // prepared here each time: another connection would not have its variables
+        let is_private = is_private || names_user_variables(&statement);
         let (mut replica, mut why) = self.choose(&statement);
         let job = Job {
             request: Request::nothing(seq),
@@ -176,6 +178,7 @@ impl Session<'_> {
             autocommit_off: self.variables.autocommit_is_off(),
         };
         ties.note(Ran::Command(Command::StmtPrepare), &completion, context);
+        ties.note_preparation(&statement);
         self.last
             .note(Ran::Command(Command::StmtPrepare), &completion);
         let (boundary, status) = (completion.boundary, completion.status);

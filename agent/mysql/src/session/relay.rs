@@ -184,7 +184,7 @@ impl Session<'_> {
         if let Some(effect) = effect {
             self.variables = self.variables.with(&effect);
         }
-        let insert_id_changed = may_change_insert_id(job.ran, &completion);
+        let insert_id_changed = may_change_insert_id(ran, &completion);
         if insert_id_changed {
             busy.connection.forget_insert_id();
         }
@@ -395,7 +395,9 @@ fn may_change_insert_id(ran: Ran<'_>, completion: &Completion) -> bool {
                 statement.kind,
                 Kind::Insert | Kind::Replace | Kind::LoadData
             );
-            (failed && inserts) || touches_insert_id(statement)
+            // `SET last_insert_id`, under any of its names
+            let sets = matches!(statement.kind, Kind::SetVariables | Kind::SetOther);
+            (failed && inserts) || sets || touches_insert_id(statement)
         }
         Ran::Oversized => true,
         Ran::UnderstoodSet | Ran::Command(_) => false,

@@ -57,6 +57,9 @@ pub(super) async fn relay(
             OpenError::Io(error) => Failure::Server(error),
             refused => Failure::Ahead(refused),
         })?;
+    busy.connection.begin_last_reply();
+    // what went in front may have changed it
+    exchange.note_status(busy.connection.status());
     let mut out = BytesMut::new();
     let mut input = BytesMut::new();
     if job.shape == ReplyShape::None {
@@ -151,7 +154,7 @@ async fn upload(
         let bytes = client.next_bytes().await.map_err(|_| Failure::ClientGone)?;
         out.clear();
         let complete = scanner.feed(&bytes, &mut out).map_err(Failure::Protocol)?;
-        busy.connection.send(&out).await?;
+        busy.connection.send_file(&out).await?;
         if complete {
             return exchange.infile_sent().map_err(Failure::Protocol);
         }

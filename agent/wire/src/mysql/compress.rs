@@ -22,14 +22,11 @@ const WORTH_IT: usize = 50;
 /// How the stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// CLIENT_COMPRESS.
-    Zlib,
-    /// CLIENT_ZSTD_COMPRESSION_ALGORITHM; the level is also asked of the server.
-    Zstd,
+    /// CLIENT_COMPRESS, at a level of 1 to 9; what the server sends has the level that the server likes.
+    Zlib(u8),
+    /// CLIENT_ZSTD_COMPRESSION_ALGORITHM, at a level of 1 to 22, which is also asked of the server.
+    Zstd(u8),
 }
-
-/// The level of zstd in both directions: MySQL's own default.
-pub const ZSTD_LEVEL: u8 = 3;
 
 /// Compresses what one side sends and decompresses what it gets.
 pub struct Codec {
@@ -47,6 +44,25 @@ pub struct Codec {
     left: usize,
     /// The beginning of a header, held back until it is whole.
     held: BytesMut,
+    /// The number behind the last ordinary packet that went out.
+    after_out: u8,
+    /// What comes in is numbered as if nothing were compressed.
+    numbers: Numbers,
+}
+
+/// A server that compresses numbers its ordinary packets by the compressed ones: it goes on behind those that a command took, and
+/// jumps wherever it flushes. This gives them the numbers that they have without compression.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Of the next ordinary packet.
+    next: u8,
+    /// It is the first of a reply.
+    is_first: bool,
+    /// Bytes of a header that have come, and what they say.
+    header: [u8; 3],
+    header_len: usize,
+    /// Bytes of a body still to come.
+    left: usize,
 }
 
 impl std::fmt::Debug for Codec {
@@ -85,12 +101,15 @@ impl Codec {
     /// If the library cannot be set up (no memory).
     pub fn new(algorithm: Algorithm) -> std::io::Result<Self> {
         let (sender, inflate) = match algorithm {
-            Algorithm::Zlib => (
-                Sender::Zlib(Box::new(Compress::new(Compression::fast(), true))),
+            Algorithm::Zlib(level) => (
+                Sender::Zlib(Box::new(Compress::new(
+                    Compression::new(u32::from(level)),
+                    true,
+                ))),
                 Inflate::Zlib(Box::new(Decompress::new(true))),
             ),
-            Algorithm::Zstd => (
-                Sender::Zstd(Box::new(bulk::Compressor::new(i32::from(ZSTD_LEVEL))?)),
+            Algorithm::Zstd(level) => (
+                Sender::Zstd(Box::new(bulk::Compressor::new(i32::from(level))?)),
                 Inflate::Zstd(Box::new(Decoder::new()?)),
             ),
         };
@@ -108,6 +127,12 @@ impl Codec {
             fresh: true,
             left: 0,
             held: BytesMut::new(),
+            after_out: 1,
+            numbers: Numbers {
+                next: 1,
+                is_first: true,
+                ..Numbers::default()
+            },
         })
     }
 
@@ -115,6 +140,18 @@ impl Codec {
     /// file the numbers come round to 0 again.
     pub const fn begin_command(&mut self) {
         self.fresh = true;
+    }
+
+    /// What comes in next answers a command of one packet, one of several that were sent at once.
+    pub const fn begin_reply(&mut self) {
+        self.numbers.next = 1;
+        self.numbers.is_first = true;
+    }
+
+    /// What comes in next answers what was sent last.
+    pub const fn begin_last_reply(&mut self) {
+        self.numbers.next = self.after_out;
+        self.numbers.is_first = true;
     }
 
     /// Compresses ordinary packets, or parts of them, and appends the result to `out`.
@@ -141,6 +178,8 @@ impl Codec {
                 }
                 chunk.extend_from_slice(&self.held);
                 self.held.clear();
+                self.after_out = header.seq.wrapping_add(1);
+                self.numbers.next = self.after_out;
                 self.left = header.len;
             }
             let room = CHUNK_MAX.saturating_sub(chunk.len()).max(1);
@@ -189,7 +228,21 @@ impl Codec {
         out: &mut BytesMut,
         room: usize,
     ) -> Result<(), ProtocolError> {
-        let end = out.len() + room;
+        let (start, end) = (out.len(), out.len() + room);
+        let decoded = self.decode_numbered(input, out, end);
+        // the compressed packets of a command come round to 0 as well
+        let unasked_for = self.next_out != 0;
+        self.numbers
+            .give(out.get_mut(start..).unwrap_or_default(), unasked_for);
+        decoded
+    }
+
+    fn decode_numbered(
+        &mut self,
+        input: &mut BytesMut,
+        out: &mut BytesMut,
+        end: usize,
+    ) -> Result<(), ProtocolError> {
         loop {
             if self.receiver.packet_left == 0 && self.receiver.data_left.unwrap_or(0) == 0 {
                 let Some(number) = self.receiver.header(input)? else {
@@ -212,6 +265,35 @@ impl Codec {
         self.receiver.header.is_empty()
             && self.receiver.packet_left == 0
             && self.receiver.data_left.unwrap_or(0) == 0
+    }
+}
+
+impl Numbers {
+    /// Numbers the ordinary packets in `bytes`. A first packet numbered 0 is a word that nobody asked for and stays one, if a
+    /// command cannot have come round to that number.
+    fn give(&mut self, mut bytes: &mut [u8], zero_is_unasked_for: bool) {
+        loop {
+            let skip = self.left.min(bytes.len());
+            self.left -= skip;
+            let Some((byte, rest)) = bytes.get_mut(skip..).and_then(<[u8]>::split_first_mut) else {
+                return;
+            };
+            if let Some(place) = self.header.get_mut(self.header_len) {
+                *place = *byte;
+                self.header_len += 1;
+            } else {
+                let [a, b, c] = self.header;
+                self.left = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+                self.header_len = 0;
+                let is_unasked_for = self.is_first && *byte == 0 && zero_is_unasked_for;
+                if !is_unasked_for {
+                    *byte = self.next;
+                    self.next = self.next.wrapping_add(1);
+                }
+                self.is_first = false;
+            }
+            bytes = rest;
+        }
     }
 }
 

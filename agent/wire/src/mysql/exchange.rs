@@ -356,6 +356,11 @@ impl Exchange {
         self
     }
 
+    /// As [`Exchange::with_status`], before the first byte of the reply.
+    pub const fn note_status(&mut self, status: Status) {
+        self.tally.status = status.without(OF_ONE_RESULT);
+    }
+
     /// Bytes appended to `out` so far.
     #[must_use]
     pub const fn bytes_relayed(&self) -> u64 {

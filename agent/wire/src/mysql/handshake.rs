@@ -138,6 +138,8 @@ pub struct HandshakeResponse {
     pub auth_plugin: Option<AuthPlugin>,
     /// Connection attributes.
     pub attributes: Vec<(Bytes, Bytes)>,
+    /// The level at which the server is to compress with zstd.
+    pub zstd_level: Option<u8>,
 }
 
 impl fmt::Debug for HandshakeResponse {
@@ -205,6 +207,12 @@ impl HandshakeResponse {
                 attributes.push((key, Bytes::copy_from_slice(list.lenenc_bytes()?)));
             }
         }
+        let zstd = capabilities.contains(Capabilities::CLIENT_ZSTD_COMPRESSION_ALGORITHM);
+        let zstd_level = if zstd && !reader.is_empty() {
+            Some(reader.u8()?)
+        } else {
+            None
+        };
         Ok(Self {
             capabilities,
             max_packet_size,
@@ -214,11 +222,12 @@ impl HandshakeResponse {
             database,
             auth_plugin,
             attributes,
+            zstd_level,
         })
     }
 
-    /// Appends it as a packet. `CLIENT_CONNECT_WITH_DB`, `CLIENT_PLUGIN_AUTH` and `CLIENT_CONNECT_ATTRS` are sent as the
-    /// fields demand, whatever `capabilities` says of them.
+    /// Appends it as a packet. `CLIENT_CONNECT_WITH_DB`, `CLIENT_PLUGIN_AUTH`, `CLIENT_CONNECT_ATTRS` and
+    /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM` are sent as the fields demand, whatever `capabilities` says of them.
     pub fn encode(&self, out: &mut BytesMut, seq: &mut u8) {
         let wanted = [
             (
@@ -229,6 +238,10 @@ impl HandshakeResponse {
             (
                 Capabilities::CLIENT_CONNECT_ATTRS,
                 !self.attributes.is_empty(),
+            ),
+            (
+                Capabilities::CLIENT_ZSTD_COMPRESSION_ALGORITHM,
+                self.zstd_level.is_some(),
             ),
         ];
         let mut capabilities = self.capabilities | Capabilities::CLIENT_PROTOCOL_41;
@@ -268,6 +281,9 @@ impl HandshakeResponse {
                     packet::put_lenenc_bytes(&mut list, value);
                 }
                 packet::put_lenenc_bytes(out, &list);
+            }
+            if let Some(level) = self.zstd_level {
+                out.put_u8(level);
             }
         });
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOTH: [Algorithm; 2] = [Algorithm::Zlib, Algorithm::Zstd];
+const BOTH: [Algorithm; 2] = [Algorithm::Zlib(1), Algorithm::Zstd(3)];
 
 fn codec(algorithm: Algorithm) -> Codec {
     Codec::new(algorithm).expect("memory")
@@ -107,7 +107,9 @@ fn large_packets_go_in_pieces_and_come_whole() {
         let numbers: Vec<u8> = headers.iter().map(|(number, _)| *number).collect();
         let expected: Vec<u8> = (0..=255).cycle().take(numbers.len()).collect();
         assert_eq!(numbers, expected);
-        assert!(decode(&mut codec(algorithm), &out, 4096, 16 * 1024) == Ok(sent.clone()));
+        // as a reply it has the number of one
+        let come = decode(&mut codec(algorithm), &out, 4096, 16 * 1024);
+        assert!(come == Ok(packet(1, &body)), "{algorithm:?}");
     }
 }
 
@@ -130,6 +132,54 @@ fn what_does_not_become_what_it_announced_is_refused() {
     }
 }
 
+/// A server's packets, numbered as it does, compressed as one.
+fn from_server(algorithm: Algorithm, number: u8, seqs: &[u8]) -> Vec<u8> {
+    let packets: Vec<u8> = seqs.iter().flat_map(|seq| packet(*seq, b"abc")).collect();
+    let mut out = BytesMut::new();
+    codec(algorithm).encode(&packets, &mut out).expect("memory");
+    out[3] = number;
+    out.to_vec()
+}
+
+/// Numbers of all ordinary packets.
+fn seqs(mut bytes: &[u8]) -> Vec<u8> {
+    let mut found = Vec::new();
+    while let Some(header) = packet::Header::parse(bytes) {
+        found.push(header.seq);
+        bytes = &bytes[packet::HEADER_LEN + header.len..];
+    }
+    found
+}
+
+#[test]
+fn replies_are_numbered_as_without_compression() {
+    for algorithm in BOTH {
+        let mut codec = codec(algorithm);
+        let mut out = BytesMut::new();
+        // two commands at once, the second of which takes four compressed packets
+        let large = packet(0, &vec![b'x'; 3 * CHUNK_MAX + 5]);
+        let both = [packet(0, b"\x03SET a = 1"), large].concat();
+        codec.encode(&both, &mut out).expect("memory");
+        assert_eq!(headers(&out).last().map(|(number, _)| *number), Some(3));
+        codec.begin_reply();
+        assert_eq!(
+            seqs(&decode(&mut codec, &from_server(algorithm, 1, &[1, 2]), 1, 1).expect("whole")),
+            [1, 2]
+        );
+        codec.begin_last_reply();
+        // the server goes on behind the compressed packets of the command, and jumps where it flushes
+        for (number, jumping, expected) in [(4, [4, 5, 6], [1, 2, 3]), (5, [5, 6, 7], [4, 5, 6])] {
+            let came = from_server(algorithm, number, &jumping);
+            let plain = decode(&mut codec, &came, 2, 3).expect("whole");
+            assert_eq!(seqs(&plain), expected);
+        }
+        // a word that nobody asked for
+        codec.begin_last_reply();
+        let word = decode(&mut codec, &from_server(algorithm, 0, &[0]), 9, 9).expect("whole");
+        assert_eq!(seqs(&word), [0]);
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_sent_comes_out_however_it_is_cut(
@@ -140,7 +190,7 @@ proptest! {
         room in 1_usize..600,
     ) {
         let algorithm = BOTH[usize::from(zstd)];
-        let sent: Vec<u8> = bodies.iter().flat_map(|body| packet(0, body)).collect();
+        let sent: Vec<u8> = (1..).zip(&bodies).flat_map(|(seq, body)| packet(seq, body)).collect();
         let (mut sender, mut out) = (codec(algorithm), BytesMut::new());
         for part in sent.chunks(cut) {
             sender.encode(part, &mut out).expect("memory");

@@ -161,9 +161,19 @@ fn responses() -> impl Strategy<Value = HandshakeResponse> {
         prop::option::of(name()),
         plugin,
         attributes,
+        prop::option::of(1_u8..23),
     )
         .prop_map(
-            |(max_packet_size, charset, username, secret, database, auth_plugin, attributes)| {
+            |(
+                max_packet_size,
+                charset,
+                username,
+                secret,
+                database,
+                auth_plugin,
+                attributes,
+                zstd_level,
+            )| {
                 HandshakeResponse {
                     capabilities: Capabilities::CLIENT_PROTOCOL_41
                         | Capabilities::CLIENT_SECURE_CONNECTION,
@@ -174,6 +184,7 @@ fn responses() -> impl Strategy<Value = HandshakeResponse> {
                     database,
                     auth_plugin,
                     attributes,
+                    zstd_level,
                 }
             },
         )

@@ -1,6 +1,8 @@
 //! Drivers of several languages, on MySQL and on MariaDB: each does the hard cases directly and through the endpoint, and must see the
 //! same.
 
+mod attributes;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -66,10 +66,10 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// COM_QUERY with `text`, as if the client had sent it.
-    pub(crate) fn query(text: &[u8], reply_seq: u8) -> Self {
+    /// COM_QUERY with `text`, as if the client had sent it; `attributes` is what it says in front of it.
+    pub(crate) fn query(attributes: &[u8], text: &[u8], reply_seq: u8) -> Self {
         Self {
-            packets: command(Command::Query, text),
+            packets: command(Command::Query, &[attributes, text].concat()),
             rest: None,
             reply_seq,
         }

@@ -326,8 +326,7 @@ impl Config {
                 format!("{} is the primary; leave it out", self.primary),
             );
         }
-        problems.extend(self.digests_problem());
-        problems.extend(self.compression_problem());
+        problems.extend(self.smaller_problems());
         problems
     }
 
@@ -338,6 +337,12 @@ impl Config {
             Compression::Zlib => Some(Algorithm::Zlib(self.compression_level.unwrap_or(1))),
             Compression::Zstd => Some(Algorithm::Zstd(self.compression_level.unwrap_or(3))),
         }
+    }
+
+    fn smaller_problems(&self) -> impl Iterator<Item = Problem> {
+        [self.digests_problem(), self.compression_problem()]
+            .into_iter()
+            .flatten()
     }
 
     fn compression_problem(&self) -> Option<Problem> {

@@ -2,7 +2,7 @@
 //! can prepare when it is needed. Pure tables, bounded; no IO.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{LexMode, Statement};
 
 use crate::server::Bucket;
+use crate::statistics::Key;
 
 /// A statement's text and what a server said when it prepared it. Clients with the same session state share one.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Template {
     /// The session state in which the text was read: `sql_mode`, character set and schema change its meaning.
     pub(crate) bucket: Bucket,
     pub(crate) reply: PrepareReply,
+    /// What its executions are counted under, once there was one.
+    pub(crate) digest: OnceLock<Key>,
 }
 
 impl Template {

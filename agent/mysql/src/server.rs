@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use lamplighter_core::net::NearSocket;
+use lamplighter_wire::mysql::attributes::no_attributes;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{
     Boundary, Completion, Event, Exchange, Outcome, ReplyShape,
@@ -74,6 +75,7 @@ pub(crate) const BUCKET_CAPABILITIES: Capabilities = Capabilities::CLIENT_FOUND_
     .union(Capabilities::CLIENT_LOCAL_FILES)
     .union(Capabilities::CLIENT_NO_SCHEMA)
     .union(Capabilities::CLIENT_DEPRECATE_EOF)
+    .union(Capabilities::CLIENT_QUERY_ATTRIBUTES)
     .union(Capabilities::CLIENT_INTERACTIVE);
 
 /// Bytes read from a server at once.
@@ -373,8 +375,8 @@ impl Busy {
 
     /// The client switched multi-statements on or off for this connection.
     pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
-        // how results end was agreed at the login
-        let fixed = Capabilities::CLIENT_DEPRECATE_EOF;
+        // how results end and how statements begin was agreed at the login
+        let fixed = Capabilities::CLIENT_DEPRECATE_EOF.union(Capabilities::CLIENT_QUERY_ATTRIBUTES);
         self.0.bucket.capabilities = capabilities
             .without(fixed)
             .union(self.0.capabilities.intersection(fixed));
@@ -397,13 +399,13 @@ impl Busy {
 
     /// Runs a statement of our own to its end; its rows are dropped.
     pub(crate) async fn run(&mut self, sql: &[u8]) -> io::Result<Completion> {
-        self.send(&command(Command::Query, sql)).await?;
+        self.send(&query(self.0.capabilities, sql)).await?;
         self.receive_reply(ReplyShape::Query).await
     }
 
     /// The packet of the only row that a query of our own gives, header included.
     async fn one_row(&mut self, sql: &[u8]) -> io::Result<BytesMut> {
-        self.send(&command(Command::Query, sql)).await?;
+        self.send(&query(self.0.capabilities, sql)).await?;
         let (completion, row) = self.receive_row(ReplyShape::Query).await?;
         require_ok(&completion.outcome)?;
         Ok(row)
@@ -553,6 +555,11 @@ impl Busy {
 
 /// The largest packet that a reply to one of our own commands may hold, in bytes.
 const OWN_PACKET_MAX: usize = 64 * 1024;
+
+/// A statement of our own on a connection with these capabilities.
+fn query(capabilities: Capabilities, sql: &[u8]) -> BytesMut {
+    command(Command::Query, &[no_attributes(capabilities), sql].concat())
+}
 
 /// A command packet.
 pub(crate) fn command(command: Command, argument: &[u8]) -> BytesMut {

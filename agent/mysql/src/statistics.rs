@@ -117,6 +117,11 @@ impl Statistics {
         Some(key)
     }
 
+    /// The digest has its place still.
+    pub(crate) fn knows(&self, key: Key) -> bool {
+        self.shard(key).knows(key.0)
+    }
+
     /// A command with this digest has been answered.
     pub(crate) fn record(&self, key: Key, tally: &Tally, elapsed: Duration) {
         self.shard(key)

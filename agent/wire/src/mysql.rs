@@ -6,9 +6,12 @@
 //! - [`handshake`], [`auth`]: connection phase.
 //! - [`command`], [`request`]: what a client sends, and where a command ends.
 //! - [`response`], [`resultset`]: OK, ERR, EOF, session state; small result sets made locally.
+//! - [`attributes`]: what a client says of a statement beside its text.
+//! - [`compress`]: the stream of packets, compressed.
 //! - [`prepared`]: prepared statements apart from their connection.
 //! - [`exchange`]: relays and follows one reply.
 
+pub mod attributes;
 pub mod auth;
 pub mod command;
 pub mod compress;

@@ -21,8 +21,8 @@ use crate::access::{Access, Verdict};
 use crate::cancel::CLIENT_IDS;
 use crate::server::ServerFacts;
 
-/// What is offered to every client. No TLS and no compression: the endpoint is on this machine. No query attributes and no
-/// optional metadata: they change the packets.
+/// What is offered to every client. No TLS and no compression: the endpoint is on this machine. No optional metadata: it changes
+/// the packets.
 const OFFERED: Capabilities = Capabilities::CLIENT_LONG_PASSWORD
     .union(Capabilities::CLIENT_FOUND_ROWS)
     .union(Capabilities::CLIENT_LONG_FLAG)
@@ -116,7 +116,8 @@ impl Greeter {
         let nonce = nonce()?;
         let mut out = BytesMut::with_capacity(128);
         let mut seq = 0;
-        self.greeting(connection_id, nonce)
+        let offered = self.offered();
+        self.greeting(connection_id, nonce, offered)
             .encode(&mut out, &mut seq);
         client.send(&mut out).await?;
         let (body, seq) = client.read_packet(LOGIN_PACKET_MAX).await?;
@@ -134,7 +135,7 @@ impl Greeter {
                 return Err(error.into());
             }
         };
-        let capabilities = self.offered.intersection(response.capabilities);
+        let capabilities = offered.intersection(response.capabilities);
         let attempt = Attempt {
             user: &response.username,
             plugin: response.auth_plugin.as_ref(),
@@ -252,7 +253,17 @@ impl Greeter {
             .map_or(Status::SERVER_STATUS_AUTOCOMMIT, |facts| facts.status)
     }
 
-    fn greeting(&self, connection_id: u32, nonce: [u8; 20]) -> Greeting {
+    /// Query attributes only if the server takes them, as the newest login saw it.
+    fn offered(&self) -> Capabilities {
+        let facts = self.facts.load();
+        if facts.as_ref().is_some_and(|facts| facts.has_attributes) {
+            self.offered.union(Capabilities::CLIENT_QUERY_ATTRIBUTES)
+        } else {
+            self.offered
+        }
+    }
+
+    fn greeting(&self, connection_id: u32, nonce: [u8; 20], offered: Capabilities) -> Greeting {
         let facts = self.facts.load();
         Greeting {
             server_version: facts
@@ -260,7 +271,7 @@ impl Greeter {
                 .map_or_else(|| VERSION_UNKNOWN.to_owned(), |facts| facts.version.clone()),
             connection_id,
             nonce,
-            capabilities: self.offered,
+            capabilities: offered,
             charset: facts
                 .as_ref()
                 .map_or(COLLATION_UNKNOWN, |facts| facts.collation),

@@ -28,6 +28,11 @@ fn every_rule_is_told() {
             "pool.max_server_connections",
         ),
         (r#", "pool": {"min_idle": 99}"#, "pool.min_idle"),
+        (r#", "compression_level": 3"#, "compression_level"),
+        (
+            r#", "compression": "zlib", "compression_level": 10"#,
+            "compression_level",
+        ),
         (r#", "clients_max": 0"#, "clients_max"),
         (r#", "monitor": {"interval": "1ms"}"#, "monitor.interval"),
         (r#", "monitor": {"user": "mon"}"#, "monitor.user"),

@@ -17,6 +17,7 @@ fn template(text: &str, columns: u16) -> Template {
             warnings: 0,
             definitions: vec![Bytes::from(vec![0; 100]); usize::from(columns)],
         },
+        digest: OnceLock::new(),
     }
 }
 

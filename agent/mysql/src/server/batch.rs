@@ -6,9 +6,10 @@ use std::io;
 use bytes::BytesMut;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::ReplyShape;
+use lamplighter_wire::mysql::flags::Capabilities;
 use lamplighter_wire::mysql::packet::{HEADER_LEN, Reader};
 
-use super::{Bucket, Link, command};
+use super::{Bucket, Link, command, query};
 use crate::error::OpenError;
 use crate::insert_id::OfConnection;
 use crate::variables::Variables;
@@ -34,6 +35,8 @@ pub(crate) struct Batch {
     pub(super) packets: BytesMut,
     pub(super) steps: Vec<Step>,
     pub(super) wanted: Bucket,
+    /// How statements begin on the connection.
+    agreed: Capabilities,
 }
 
 /// The server runs `init_connect` at a login and at nothing else: what it set cannot be set up again.
@@ -56,7 +59,7 @@ impl Batch {
         wanted: &Bucket,
         insert_id: Option<u64>,
     ) -> Result<Option<Self>, OpenError> {
-        let mut batch = Self::new(wanted);
+        let mut batch = Self::new(link, wanted);
         if link.insert_id.is_wanted_beside(None) {
             batch.say(
                 Command::Query,
@@ -86,17 +89,18 @@ impl Batch {
 
     /// What wipes a connection.
     pub(super) fn wiping(link: &Link, wanted: &Bucket) -> Result<Self, OpenError> {
-        let mut batch = Self::new(wanted);
+        let mut batch = Self::new(link, wanted);
         batch.wipe(link)?;
         batch.set_up(link, wanted, true);
         Ok(batch)
     }
 
-    fn new(wanted: &Bucket) -> Self {
+    fn new(link: &Link, wanted: &Bucket) -> Self {
         Self {
             packets: BytesMut::new(),
             steps: Vec::with_capacity(4),
             wanted: wanted.clone(),
+            agreed: link.capabilities,
         }
     }
 
@@ -129,7 +133,11 @@ impl Batch {
     }
 
     fn say(&mut self, what: Command, argument: &[u8], step: Step) {
-        self.packets.extend_from_slice(&command(what, argument));
+        let packet = match what {
+            Command::Query => query(self.agreed, argument),
+            _ => command(what, argument),
+        };
+        self.packets.extend_from_slice(&packet);
         self.steps.push(step);
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct ServerFacts {
     pub(crate) collation: u8,
     /// The flags of a fresh session: NO_BACKSLASH_ESCAPES decides how clients escape.
     pub(crate) status: Status,
+    /// It takes query attributes.
+    pub(crate) has_attributes: bool,
 }
 
 /// What every server connection has, whatever the client asked for.
@@ -92,16 +94,9 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
     let mut stream = Stream::Plain(NearSocket::new(dial(&account.server, &options).await?));
     let body = read_packet(&mut stream).await?.0;
     let greeting = Greeting::parse(refused(&body)?)?;
-    require(&greeting)?;
-    let mut capabilities = ALWAYS.union(bucket.capabilities.intersection(BUCKET_CAPABILITIES));
-    if bucket.schema.is_some() {
-        // the server believes what the TLS request says, not the response after it
-        capabilities = capabilities.union(Capabilities::CLIENT_CONNECT_WITH_DB);
-    }
+    require(&greeting, &bucket)?;
     let algorithm = compression(account, &greeting);
-    if let Some(algorithm) = algorithm {
-        capabilities = capabilities.union(flag_of(algorithm));
-    }
+    let capabilities = capabilities(&bucket, algorithm);
     let mut seq = 1;
     if let Some(tls) = &account.tls {
         stream = start_tls(
@@ -147,12 +142,27 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         version: greeting.server_version,
         collation: greeting.charset,
         status: idle.status().intersection(FRESH),
+        has_attributes: greeting
+            .capabilities
+            .contains(Capabilities::CLIENT_QUERY_ATTRIBUTES),
     })));
     if wanted.variables.is_empty() {
         Ok(idle)
     } else {
         idle.adapt(&wanted, None).await
     }
+}
+
+/// What is agreed with the server.
+fn capabilities(bucket: &Bucket, algorithm: Option<Algorithm>) -> Capabilities {
+    let mut capabilities = ALWAYS.union(bucket.capabilities.intersection(BUCKET_CAPABILITIES));
+    if bucket.schema.is_some() {
+        // the server believes what the TLS request says, not the response after it
+        capabilities = capabilities.union(Capabilities::CLIENT_CONNECT_WITH_DB);
+    }
+    algorithm.map_or(capabilities, |algorithm| {
+        capabilities.union(flag_of(algorithm))
+    })
 }
 
 /// What to compress with. A server that does not offer it is spoken to without.
@@ -250,8 +260,13 @@ async fn baseline(busy: &mut Busy) -> io::Result<Baseline> {
     })
 }
 
-fn require(greeting: &Greeting) -> Result<(), OpenError> {
+fn require(greeting: &Greeting, bucket: &Bucket) -> Result<(), OpenError> {
+    let attributes = Capabilities::CLIENT_QUERY_ATTRIBUTES;
     let needed = [
+        (
+            bucket.capabilities.intersection(attributes),
+            "CLIENT_QUERY_ATTRIBUTES (MySQL 8.0.23), which this client uses",
+        ),
         (
             Capabilities::CLIENT_DEPRECATE_EOF,
             "CLIENT_DEPRECATE_EOF (MySQL 5.7.5, MariaDB 10.2)",

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use lamplighter_wire::mysql::attributes::query_text_at;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::flags::Capabilities;
 use lamplighter_wire::mysql::packet::HEADER_LEN;
@@ -12,6 +13,7 @@ use lamplighter_wire::sql::digest::Mode;
 use super::Session;
 use crate::client::Request;
 use crate::hold::HoldReason;
+use crate::prepared::Template;
 use crate::statistics::{Key, PinFacts, Tally};
 
 /// As much of a statement as is read for its digest, in bytes: a digest ends sooner, unless the statement is one list of values.
@@ -33,18 +35,15 @@ impl Session<'_> {
         let key = match command {
             Command::Query if !self.hides_text() => {
                 let body = payload_prefix(&request.packets, READ_MAX);
-                let text = body.get(1..).unwrap_or_default();
+                let at = query_text_at(&body, self.identity.capabilities).unwrap_or(1);
+                let text = body.get(at..).unwrap_or_default();
                 self.shared.statistics.key(text, self.digest_mode())
             }
             Command::StmtExecute => {
                 let body = request.packets.get(HEADER_LEN..).unwrap_or_default();
                 statement_id(body)
                     .and_then(|id| self.statements.get(id))
-                    .and_then(|statement| {
-                        let text = statement.template.text.get(..READ_MAX);
-                        let text = text.unwrap_or(&statement.template.text);
-                        self.shared.statistics.key(text, self.digest_mode())
-                    })
+                    .and_then(|statement| self.template_key(&statement.template))
             }
             _ => None,
         };
@@ -54,6 +53,17 @@ impl Session<'_> {
             hold: self.holding(),
             sent: self.client.sent(),
         }
+    }
+
+    /// The digest of a prepared statement, made from its text once and kept with it.
+    fn template_key(&self, template: &Template) -> Option<Key> {
+        let statistics = &self.shared.statistics;
+        let kept = template.digest.get().copied();
+        kept.filter(|key| statistics.knows(*key)).or_else(|| {
+            let text = template.text.get(..READ_MAX).unwrap_or(&template.text);
+            let key = statistics.key(text, self.digest_mode())?;
+            Some(*template.digest.get_or_init(|| key))
+        })
     }
 
     pub(super) fn close_account(&mut self, account: &Account) {

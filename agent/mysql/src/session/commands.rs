@@ -1,6 +1,7 @@
 //! Commands other than statements: those that need a server and those that only change what the session is.
 
 use bytes::BytesMut;
+use lamplighter_wire::mysql::attributes::no_attributes;
 use lamplighter_wire::mysql::command::{Command, CommandKind};
 use lamplighter_wire::mysql::flags::Capabilities;
 use lamplighter_wire::mysql::packet::HEADER_LEN;
@@ -51,15 +52,22 @@ impl Session<'_> {
         if request.rest.is_some() {
             return Flow::End;
         }
-        self.query(Request::query(&text, request.reply_seq)).await
+        let attributes = no_attributes(self.identity.capabilities);
+        self.query(Request::query(attributes, &text, request.reply_seq))
+            .await
     }
 
     /// COM_PROCESS_KILL, as KILL.
     pub(super) async fn process_kill(&mut self, request: Request) -> Flow {
         let id = statement_id(request.packets.get(HEADER_LEN..).unwrap_or_default());
         let text = format!("KILL {}", id.unwrap_or(0));
-        self.query(Request::query(text.as_bytes(), request.reply_seq))
-            .await
+        let attributes = no_attributes(self.identity.capabilities);
+        self.query(Request::query(
+            attributes,
+            text.as_bytes(),
+            request.reply_seq,
+        ))
+        .await
     }
 
     /// KILL of another client of ours, or of a server connection of ours. `None` if it is about neither: the server knows.

@@ -147,7 +147,7 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
     match &completion.outcome {
         Outcome::Err { .. } => Found::Unchanged,
         Outcome::ResultSet => found_by_rows(statement, text, completion.rows_last),
-        Outcome::Ok { .. } => found_by_ok(statement.kind, text),
+        Outcome::Ok { affected_rows, .. } => found_by_ok(statement.kind, text, *affected_rows),
         _ => Found::Unclear,
     }
 }
@@ -252,16 +252,34 @@ fn found_by_program(outcome: &Outcome) -> Found {
     }
 }
 
-fn found_by_ok(kind: Kind, text: &[u8]) -> Found {
+fn found_by_ok(kind: Kind, text: &[u8], affected_rows: u64) -> Found {
     let has = |words: &[&str]| words.iter().any(|word| contains(text, word.as_bytes()));
     match kind {
         Kind::Do | Kind::Select | Kind::With => Found::Rows(1),
         Kind::Update => Found::Set,
         Kind::Insert | Kind::Replace if has(&["select", "table", "with"]) => Found::Set,
         Kind::Delete if has(&["join", "using", ",", "with"]) => Found::Set,
+        // CREATE TABLE ... SELECT counts the rows it copies
+        Kind::Ddl if creates_table_by_query(text) => match affected_rows {
+            0 => Found::Unclear,
+            _ => Found::Set,
+        },
         Kind::LoadData | Kind::Other => Found::Unclear,
         _ => Found::Unchanged,
     }
+}
+
+fn creates_table_by_query(text: &[u8]) -> bool {
+    let mut words = text
+        .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+        .filter(|word| !word.is_empty());
+    words
+        .next()
+        .is_some_and(|word| is_one_of(word, &["create"]))
+        && words
+            .find(|word| !is_one_of(word, &["temporary"]))
+            .is_some_and(|word| is_one_of(word, &["table"]))
+        && words.any(|word| is_one_of(word, &["select", "table", "values"]))
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {

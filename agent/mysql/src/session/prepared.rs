@@ -1,7 +1,7 @@
 //! COM_STMT_*: a client's prepared statements are texts; the server connection that happens to run one prepares it when it is
 //! not prepared there yet. Only cursors and parameters sent in pieces keep their connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use lamplighter_wire::mysql::command::Command;
@@ -159,6 +159,7 @@ impl Session<'_> {
                     mode: self.lex_mode(),
                     bucket: self.bucket(),
                     reply,
+                    digest: OnceLock::new(),
                 };
                 let template = if is_private {
                     Arc::new(template)
@@ -311,6 +312,7 @@ impl Session<'_> {
             mode: template.mode,
             bucket: template.bucket.clone(),
             reply: template.reply.clone(),
+            digest: OnceLock::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lamplighter_wire::mysql::attributes::query_text_at;
 use lamplighter_wire::mysql::exchange::{Completion, Exchange, Outcome, ReplyShape};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::sql::{Kind, Traits};
@@ -322,7 +323,7 @@ impl Session<'_> {
             return None;
         }
         let body = payload_prefix(&job.request.packets, self.shared.statement_size_max);
-        let text = body.get(1..)?;
+        let text = body.get(query_text_at(&body, self.identity.capabilities).ok()?..)?;
         let effect = effect_of(text, &completion.track)?;
         // an answer of our own would not repeat its warnings
         if effect.is_the_same_every_time && completion.warnings_last == 0 {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
+use lamplighter_wire::mysql::attributes::query_text_at;
 use lamplighter_wire::mysql::exchange::ReplyShape;
 use lamplighter_wire::mysql::flags::Status;
 use lamplighter_wire::mysql::request::payload_prefix;
@@ -21,9 +22,13 @@ impl Session<'_> {
             return self.query_unread(request).await;
         }
         let body = payload_prefix(&request.packets, self.shared.statement_size_max);
+        let Ok(at) = query_text_at(&body, self.identity.capabilities) else {
+            drop(body);
+            return self.query_unread(request).await;
+        };
         let text: Cow<'_, [u8]> = match body {
-            Cow::Borrowed(body) => Cow::Borrowed(body.get(1..).unwrap_or_default()),
-            Cow::Owned(body) => Cow::Owned(body.get(1..).unwrap_or_default().to_vec()),
+            Cow::Borrowed(body) => Cow::Borrowed(body.get(at..).unwrap_or_default()),
+            Cow::Owned(body) => Cow::Owned(body.get(at..).unwrap_or_default().to_vec()),
         };
         let statement = sql::classify(&text, self.lex_mode());
         if statement.kind == Kind::Kill
@@ -144,7 +149,13 @@ impl Session<'_> {
         }
         match sql::answer_in_text(text, self.lex_mode(), |asked| self.value_in_text(asked)) {
             None => Answer::None,
-            Some(text) => Answer::Rewritten(Request::query(&text, request.reply_seq)),
+            Some(text) => {
+                let body = payload_prefix(&request.packets, self.shared.statement_size_max);
+                let capabilities = self.identity.capabilities;
+                let at = query_text_at(&body, capabilities).unwrap_or(1);
+                let attributes = body.get(1..at).unwrap_or_default();
+                Answer::Rewritten(Request::query(attributes, &text, request.reply_seq))
+            }
         }
     }
 

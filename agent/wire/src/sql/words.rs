@@ -7,7 +7,7 @@ use super::Traits;
 const NONE: Traits = Traits::empty();
 
 /// Functions whose effect or value belongs to a session or a server.
-const SPECIAL: [(&str, Traits); 19] = [
+const SPECIAL: [(&str, Traits); 20] = [
     ("benchmark", Traits::SLEEP),
     ("connection_id", Traits::CONNECTION_ID),
     ("found_rows", Traits::FOUND_ROWS),
@@ -17,6 +17,8 @@ const SPECIAL: [(&str, Traits); 19] = [
     ("last_insert_id", Traits::LAST_INSERT_ID),
     ("load_file", Traits::SERVER_SPECIFIC),
     ("master_pos_wait", Traits::SERVER_SPECIFIC),
+    // of component_query_attributes
+    ("mysql_query_attribute_string", Traits::SERVER_SPECIFIC),
     ("ps_current_thread_id", Traits::SERVER_SPECIFIC),
     ("ps_thread_id", Traits::SERVER_SPECIFIC),
     ("release_all_locks", Traits::RELEASE_LOCK_FUNCTION),

@@ -7,6 +7,7 @@ mod compressed;
 pub(crate) mod credential;
 mod login;
 mod statements;
+mod stream;
 mod threads;
 
 use std::io;
@@ -14,8 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::FutureExt;
-use lamplighter_core::net::NearSocket;
 use lamplighter_wire::mysql::attributes::no_attributes;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{
@@ -24,12 +23,11 @@ use lamplighter_wire::mysql::exchange::{
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::prepared::PrepareReply;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::client::TlsStream;
 
 pub(crate) use batch::Batch;
 pub(crate) use login::{Account, ServerFacts};
 pub(crate) use statements::Wanted;
+use stream::Stream;
 
 use crate::error::OpenError;
 use crate::insert_id::{self, OfConnection, OfSession};
@@ -80,13 +78,6 @@ pub(crate) const BUCKET_CAPABILITIES: Capabilities = Capabilities::CLIENT_FOUND_
 
 /// Bytes read from a server at once.
 const READ_SIZE: usize = 16 * 1024;
-
-#[derive(Debug)]
-enum Stream {
-    Plain(NearSocket),
-    Tls(Box<TlsStream<NearSocket>>),
-    Compressed(Box<compressed::Compressed>),
-}
 
 /// What is known of a server connection whatever its state.
 #[derive(Debug)]
@@ -143,13 +134,7 @@ impl Idle {
 
     /// Whether the server has left it alone: no end, no word nobody asked for. Costs no system call while nothing happened.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0; 1];
-        let read = match &mut self.0.stream {
-            Stream::Plain(stream) => stream.read(&mut byte).now_or_never(),
-            Stream::Tls(stream) => stream.read(&mut byte).now_or_never(),
-            Stream::Compressed(stream) => return stream.is_quiet(),
-        };
-        read.is_none()
+        self.0.stream.is_quiet()
     }
 
     /// Takes it into use.
@@ -247,7 +232,7 @@ impl Busy {
         let closing = self.0.statements.take_closing();
         let ahead = self.0.ahead.as_ref().map(|batch| &batch.packets);
         if closing.is_none() && ahead.is_none_or(BytesMut::is_empty) {
-            return self.write(bytes).await;
+            return self.0.stream.write(bytes).await;
         }
         // one write: they are to arrive together
         let mut all = closing.unwrap_or_default();
@@ -255,18 +240,7 @@ impl Busy {
             all.extend_from_slice(&batch.packets.split());
         }
         all.extend_from_slice(bytes);
-        self.write(&all).await
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.0.stream {
-            Stream::Plain(stream) => stream.write_all(bytes).await,
-            Stream::Tls(stream) => {
-                stream.write_all(bytes).await?;
-                stream.flush().await
-            }
-            Stream::Compressed(stream) => stream.send(bytes).await,
-        }
+        self.0.stream.write(&all).await
     }
 
     /// Reads the replies to what went in front of the command, if anything did.
@@ -316,40 +290,22 @@ impl Busy {
     /// # Errors
     /// If the socket fails.
     pub(crate) fn look_for_answer(&mut self, budget: Duration) -> io::Result<bool> {
-        match &mut self.0.stream {
-            Stream::Plain(stream) => stream.look_for_bytes(budget),
-            Stream::Tls(stream) => stream.get_mut().0.look_for_bytes(budget),
-            // whoever compresses is not near
-            Stream::Compressed(_) => Ok(false),
-        }
+        self.0.stream.look_for_bytes(budget)
     }
 
     /// The reply to what was sent last comes next.
     pub(crate) fn begin_last_reply(&mut self) {
-        if let Stream::Compressed(stream) = &mut self.0.stream {
-            stream.begin_last_reply();
-        }
+        self.0.stream.begin_last_reply();
     }
 
     /// Sends part of a file that the server asked for: its packets' numbers come round to 0 and begin no command.
     pub(crate) async fn send_file(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.0.stream {
-            Stream::Compressed(stream) => stream.send_file(bytes).await,
-            Stream::Plain(_) | Stream::Tls(_) => self.send(bytes).await,
-        }
+        self.0.stream.write_file(bytes).await
     }
 
     /// Appends what the server sent next; an end of the stream is an error. Safe to cancel.
     pub(crate) async fn receive(&mut self, into: &mut BytesMut) -> io::Result<()> {
-        into.reserve(READ_SIZE);
-        // a result set of any size passes through a buffer of this one
-        let mut room = into.limit(READ_SIZE);
-        let count = match &mut self.0.stream {
-            Stream::Plain(stream) => stream.read_buf(&mut room).await?,
-            Stream::Tls(stream) => stream.read_buf(&mut room).await?,
-            Stream::Compressed(stream) => stream.receive(room.get_mut(), READ_SIZE).await?,
-        };
-        if count == 0 {
+        if self.0.stream.read(into).await? == 0 {
             Err(io::ErrorKind::UnexpectedEof.into())
         } else {
             Ok(())
@@ -411,15 +367,21 @@ impl Busy {
         Ok(row)
     }
 
-    /// Prepares a statement unless it is prepared; the server's id of it, or the reply by which it refused.
-    pub(crate) async fn prepare(&mut self, wanted: &Wanted) -> io::Result<Result<u32, Completion>> {
-        if let Some(id) = self.0.statements.find(wanted) {
+    /// Prepares a statement unless it is prepared for parameters of these types; the server's id of it, or the reply by which it refused.
+    pub(crate) async fn prepare(
+        &mut self,
+        wanted: &Wanted,
+        types: &[u8],
+    ) -> io::Result<Result<u32, Completion>> {
+        if let Some(id) = self.0.statements.find(wanted, types) {
             return Ok(Ok(id));
         }
         let text = wanted.template.text.clone();
         match self.prepare_text(&text).await? {
             Ok((id, _, _)) => {
                 self.keep_prepared(wanted.clone(), id);
+                // what it is executed with from now on
+                self.0.statements.find(wanted, types);
                 Ok(Ok(id))
             }
             Err(refused) => Ok(Err(refused)),
@@ -505,9 +467,7 @@ impl Busy {
 
     /// Reads one reply that no client sees, and its only row's packet, if it has one: the last but one.
     async fn receive_row(&mut self, shape: ReplyShape) -> io::Result<(Completion, BytesMut)> {
-        if let Stream::Compressed(stream) = &mut self.0.stream {
-            stream.begin_reply();
-        }
+        self.0.stream.begin_reply();
         // replies of our own commands are read packet by packet, because another one may follow in the same segment
         let mut exchange = Exchange::new(shape, self.capabilities(), self.capabilities())
             .with_status(self.status());
@@ -529,7 +489,7 @@ impl Busy {
     /// One whole packet, header included, at most 64 KiB: logins and replies to our own commands.
     async fn receive_packet(&mut self) -> io::Result<BytesMut> {
         let mut header = [0; packet::HEADER_LEN];
-        self.read_exact(&mut header).await?;
+        self.0.stream.read_exact(&mut header).await?;
         let length = packet::Header::parse(&header).map_or(0, |header| header.len);
         if length > OWN_PACKET_MAX {
             return Err(io::ErrorKind::InvalidData.into());
@@ -538,18 +498,9 @@ impl Busy {
         whole.extend_from_slice(&header);
         whole.resize(header.len() + length, 0);
         if let Some(body) = whole.get_mut(header.len()..) {
-            self.read_exact(body).await?;
+            self.0.stream.read_exact(body).await?;
         }
         Ok(whole)
-    }
-
-    async fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
-        match &mut self.0.stream {
-            Stream::Plain(stream) => stream.read_exact(into).await?,
-            Stream::Tls(stream) => stream.read_exact(into).await?,
-            Stream::Compressed(stream) => return stream.read_exact(into).await,
-        };
-        Ok(())
     }
 }
 

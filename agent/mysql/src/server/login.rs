@@ -308,7 +308,7 @@ async fn start_tls(
         charset,
     }
     .encode(&mut out, seq);
-    write(&mut stream, &out).await?;
+    stream.write(&out).await?;
     match stream {
         Stream::Plain(plain) => Ok(Stream::Tls(Box::new(
             tls.connect(&account.server.host, plain).await?,
@@ -362,7 +362,7 @@ async fn authenticate(
     };
     let mut out = BytesMut::new();
     response.encode(&mut out, seq);
-    write(stream, &out).await?;
+    stream.write(&out).await?;
     for _ in 0..LOGIN_STEPS_MAX {
         let (body, header) = read_packet(stream).await?;
         *seq = header.seq.wrapping_add(1);
@@ -389,7 +389,7 @@ async fn authenticate(
             }
             _ => break,
         }
-        write(stream, &out).await?;
+        stream.write(&out).await?;
     }
     let name = String::from_utf8_lossy(plugin.name()).into_owned();
     Err(OpenError::Plugin(name))
@@ -425,36 +425,15 @@ fn refused(body: &[u8]) -> Result<&[u8], OpenError> {
     }
 }
 
-async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
-    use tokio::io::AsyncWriteExt;
-    match stream {
-        Stream::Plain(stream) => stream.write_all(bytes).await,
-        Stream::Tls(stream) => {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        }
-        Stream::Compressed(stream) => stream.send(bytes).await,
-    }
-}
-
 /// One packet's body and header. Reads no byte beyond it: what follows may be TLS.
 async fn read_packet(stream: &mut Stream) -> Result<(Vec<u8>, Header), OpenError> {
-    use tokio::io::AsyncReadExt;
     let mut bytes = [0; HEADER_LEN];
-    match stream {
-        Stream::Plain(stream) => stream.read_exact(&mut bytes).await?,
-        Stream::Tls(stream) => stream.read_exact(&mut bytes).await?,
-        Stream::Compressed(_) => return Err(OpenError::Io(io::ErrorKind::InvalidInput.into())),
-    };
+    stream.read_exact(&mut bytes).await?;
     let header = Header::parse(&bytes).unwrap_or(Header { len: 0, seq: 0 });
     if header.len > LOGIN_PACKET_MAX.min(READ_SIZE * 4) {
         return Err(OpenError::Io(io::ErrorKind::InvalidData.into()));
     }
     let mut body = vec![0; header.len];
-    match stream {
-        Stream::Plain(stream) => stream.read_exact(&mut body).await?,
-        Stream::Tls(stream) => stream.read_exact(&mut body).await?,
-        Stream::Compressed(_) => return Err(OpenError::Io(io::ErrorKind::InvalidInput.into())),
-    };
+    stream.read_exact(&mut body).await?;
     Ok((body, header))
 }

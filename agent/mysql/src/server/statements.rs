@@ -23,6 +23,8 @@ struct Entry {
     id: u32,
     /// The parameters' types it was last executed with.
     types: Bytes,
+    /// The types it is executed with, whoever executes it; NULLs take the place of any.
+    kinds: Bytes,
 }
 
 /// The statements of one connection.
@@ -35,9 +37,14 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    /// The server's id of a statement, if it is prepared here.
-    pub(super) fn find(&mut self, wanted: &Wanted) -> Option<u32> {
-        let index = self.entries.iter().rposition(|entry| entry.is(wanted))?;
+    /// The server's id of a statement, if it is prepared here for parameters of these types. A server takes the types of the first
+    /// execution for those of all, and converts: what one client sends must not change what another one gets.
+    pub(super) fn find(&mut self, wanted: &Wanted, types: &[u8]) -> Option<u32> {
+        let fits = |entry: &Entry| wanted.owner.is_some() || common(&entry.kinds, types).is_some();
+        let index = self
+            .entries
+            .iter()
+            .rposition(|entry| entry.is(wanted) && fits(entry))?;
         let last = self.entries.len() - 1;
         if index != last {
             self.entries
@@ -45,7 +52,11 @@ impl Statements {
                 .unwrap_or_default()
                 .rotate_left(1);
         }
-        self.entries.last().map(|entry| entry.id)
+        let entry = self.entries.last_mut()?;
+        if let Some(Some(kinds)) = common(&entry.kinds, types) {
+            entry.kinds = kinds;
+        }
+        Some(entry.id)
     }
 
     /// Whether a statement is prepared here.
@@ -62,6 +73,7 @@ impl Statements {
             wanted,
             id,
             types: Bytes::new(),
+            kinds: Bytes::new(),
         });
     }
 
@@ -75,7 +87,8 @@ impl Statements {
 
     /// Closes a statement.
     pub(super) fn close(&mut self, wanted: &Wanted) {
-        if let Some(index) = self.entries.iter().position(|entry| entry.is(wanted)) {
+        // the one used last
+        if let Some(index) = self.entries.iter().rposition(|entry| entry.is(wanted)) {
             let entry = self.entries.remove(index);
             self.send_close(entry.id);
         }
@@ -116,6 +129,43 @@ impl Statements {
         self.closing
             .extend_from_slice(&command(Command::StmtClose, &id.to_le_bytes()));
     }
+}
+
+/// MYSQL_TYPE_NULL.
+const NULL: u8 = 6;
+
+/// Whether parameters of these types are of one kind with those before, and what is known of them then if that is more.
+fn common(kinds: &Bytes, types: &[u8]) -> Option<Option<Bytes>> {
+    if kinds == types || types.is_empty() {
+        return Some(None);
+    }
+    if kinds.is_empty() {
+        return Some(Some(Bytes::copy_from_slice(types)));
+    }
+    let is_null = |kind: &[u8]| kind.first() == Some(&NULL);
+    let mut more = Vec::new();
+    for (at, (have, new)) in kinds.chunks(2).zip(types.chunks(2)).enumerate() {
+        if have == new || is_null(new) {
+            continue;
+        }
+        if !is_null(have) {
+            return None;
+        }
+        more.push((at, new));
+    }
+    if kinds.len() != types.len() {
+        return None;
+    }
+    if more.is_empty() {
+        return Some(None);
+    }
+    let mut all = kinds.to_vec();
+    for (at, new) in more {
+        if let Some(place) = all.get_mut(at * 2..at * 2 + new.len()) {
+            place.copy_from_slice(new);
+        }
+    }
+    Some(Some(all.into()))
 }
 
 impl Entry {

@@ -106,10 +106,15 @@ impl Session<'_> {
         let Some(execution) = &mut job.execution else {
             return Ok(None);
         };
-        let mut answer = busy.connection.prepare(&execution.wanted).await?;
+        let types = match &execution.parameters {
+            Parameters::None => Bytes::new(),
+            Parameters::Sent(types) | Parameters::Earlier { types, .. } => types.clone(),
+        };
+        let wanted = &execution.wanted;
+        let mut answer = busy.connection.prepare(wanted, &types).await?;
         if matches!(&answer, Err(refused) if is_too_many(refused)) {
             busy.connection.close_all_prepared();
-            answer = busy.connection.prepare(&execution.wanted).await?;
+            answer = busy.connection.prepare(wanted, &types).await?;
         }
         match answer {
             Ok(server_id) => {

@@ -22,6 +22,8 @@ pub(super) enum FoundRows {
 pub(super) struct Last {
     pub(super) found_rows: FoundRows,
     pub(super) row_count: i64,
+    /// What FOUND_ROWS() is behind the next change of data.
+    counted: Option<FoundRows>,
     /// It had warnings or failed, and their texts are gone with the connection.
     pub(super) diagnostics_lost: bool,
     pub(super) has_warnings: bool,
@@ -35,6 +37,7 @@ impl Default for Last {
         Self {
             found_rows: FoundRows::Known(0),
             row_count: 0,
+            counted: None,
             diagnostics_lost: false,
             has_warnings: false,
             warnings: 0,
@@ -48,6 +51,10 @@ enum Found {
     Rows(u64),
     /// It set it, to what only the server knows.
     Set,
+    /// It counted rows, as CREATE TABLE ... SELECT does, but FOUND_ROWS() tells them only behind the next change of data.
+    Later(FoundRows),
+    /// It is what was counted last.
+    WhatWasCounted,
     /// Perhaps it set it and perhaps it did not: not even the server's value is this session's.
     Unclear,
 }
@@ -65,6 +72,7 @@ impl Last {
         self.move_on();
         *self = Self {
             found_rows: self.found_rows,
+            counted: self.counted,
             ..Self::default()
         };
     }
@@ -91,12 +99,22 @@ impl Last {
 
     /// A reply ended.
     pub(super) fn note(&mut self, ran: Ran<'_>, completion: &Completion) {
-        match found(ran, completion) {
-            Found::Unchanged => {}
-            Found::Rows(rows) => self.found_rows = FoundRows::Known(rows),
-            Found::Set => self.found_rows = FoundRows::OnConnection,
-            Found::Unclear => self.found_rows = FoundRows::Lost,
-        }
+        self.found_rows = match found(ran, completion) {
+            Found::Unchanged => self.found_rows,
+            Found::Later(rows) => {
+                self.counted = Some(rows);
+                self.found_rows
+            }
+            found => {
+                let counted = self.counted.take();
+                match found {
+                    Found::Rows(rows) => FoundRows::Known(rows),
+                    Found::Set => FoundRows::OnConnection,
+                    Found::Unclear => FoundRows::Lost,
+                    _ => counted.unwrap_or(self.found_rows),
+                }
+            }
+        };
         let keeps = leaves_diagnostics(ran);
         let only_looks = matches!(
             ran,
@@ -259,11 +277,12 @@ fn found_by_ok(kind: Kind, text: &[u8], affected_rows: u64) -> Found {
         Kind::Update => Found::Set,
         Kind::Insert | Kind::Replace if has(&["select", "table", "with"]) => Found::Set,
         Kind::Delete if has(&["join", "using", ",", "with"]) => Found::Set,
-        // CREATE TABLE ... SELECT counts the rows it copies
         Kind::Ddl if creates_table_by_query(text) => match affected_rows {
-            0 => Found::Unclear,
-            _ => Found::Set,
+            // none, or IF NOT EXISTS
+            0 => Found::Later(FoundRows::Lost),
+            rows => Found::Later(FoundRows::Known(rows)),
         },
+        Kind::Insert | Kind::Replace | Kind::Delete => Found::WhatWasCounted,
         Kind::LoadData | Kind::Other => Found::Unclear,
         _ => Found::Unchanged,
     }

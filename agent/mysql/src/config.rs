@@ -122,7 +122,8 @@ impl Compression {
     /// The highest level.
     const fn level_max(self) -> u8 {
         match self {
-            Self::None => 0,
+            // whatever it is, it is not used
+            Self::None => 22,
             Self::Zlib => 9,
             Self::Zstd => 22,
         }
@@ -348,11 +349,7 @@ impl Config {
     fn compression_problem(&self) -> Option<Problem> {
         let level = self.compression_level?;
         let max = self.compression.level_max();
-        let text = if max == 0 {
-            "goes with compression = \"zlib\" or \"zstd\"".to_owned()
-        } else {
-            format!("is {level}; it goes from 1 to {max}")
-        };
+        let text = format!("is {level}; it goes from 1 to {max}");
         let fits = (1..=max).contains(&level);
         (!fits).then(|| Problem::new("compression_level", text))
     }

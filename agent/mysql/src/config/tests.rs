@@ -28,7 +28,7 @@ fn every_rule_is_told() {
             "pool.max_server_connections",
         ),
         (r#", "pool": {"min_idle": 99}"#, "pool.min_idle"),
-        (r#", "compression_level": 3"#, "compression_level"),
+        (r#", "compression_level": 0"#, "compression_level"),
         (
             r#", "compression": "zlib", "compression_level": 10"#,
             "compression_level",

@@ -128,7 +128,13 @@ impl Last {
         );
         self.row_count = match completion.outcome {
             Outcome::Prepared | Outcome::Nothing | Outcome::Text => self.row_count,
-            Outcome::Ok { .. } if only_looks => self.row_count,
+            // a condition that is not there is an error of its own, though the reply is an OK
+            Outcome::Ok { .. }
+                if only_looks && (self.warnings > 0 || completion.warnings_last == 0) =>
+            {
+                self.row_count
+            }
+            Outcome::Ok { .. } if only_looks => -1,
             Outcome::Ok { affected_rows, .. } => i64::try_from(affected_rows).unwrap_or(i64::MAX),
             _ => -1,
         };

@@ -45,6 +45,13 @@ pub(crate) fn start(cluster: &Cluster, options: Options) -> Endpoint {
         .skip(1)
         .map(|node| format!("{:?}", cluster.address(node)))
         .collect();
+    // a server that is away is told at once, where waiting for it is not what is tested
+    let at_once = if options.pool.contains("failover_wait") {
+        ""
+    } else {
+        "failover_wait = \"0s\"\n"
+    };
+    let pool = format!("{at_once}{}", options.pool);
     let config = format!(
         r#"
 [health]
@@ -77,7 +84,7 @@ password_file = "{{dir}}/mon-password"
         user = APP.0,
         ca = options.ca.unwrap_or_else(|| cluster.ca_path()).display(),
         keys = options.keys,
-        pool = options.pool,
+        pool = pool,
         uid = rustix::process::getuid().as_raw(),
         mon = MON.0,
     );

@@ -16,6 +16,7 @@ mod crosstalk;
 mod digests;
 mod drivers;
 mod endpoint;
+mod failover;
 mod files;
 mod fixtures;
 mod login;

@@ -151,6 +151,9 @@ pub struct Pool {
     pub min_idle: usize,
     /// How long a statement may wait for a connection. Default 2 s.
     pub wait_timeout: Millis,
+    /// How long a statement of which nothing was sent yet waits for a primary that is away, as in a failover; 0 not at all.
+    /// At most 120 s. Default 5 s.
+    pub failover_wait: Millis,
     /// Connections older than this are closed when idle, so that moved servers and changed settings are noticed. Default 30 min.
     pub age_max: Millis,
     /// Idle connections beyond `min_idle` are closed after this. Default 5 min.
@@ -164,12 +167,16 @@ pub struct Pool {
     pub busy_poll: bool,
 }
 
+/// The longest wait for a server that fails over.
+const FAILOVER_WAIT_MAX: Millis = Millis::from_secs(120);
+
 impl Default for Pool {
     fn default() -> Self {
         Self {
             max_server_connections: 20,
             min_idle: 1,
             wait_timeout: Millis::from_secs(2),
+            failover_wait: Millis::from_secs(5),
             age_max: Millis::from_secs(30 * 60),
             idle_timeout: Millis::from_secs(5 * 60),
             prepared_statements_max: 64,
@@ -341,9 +348,19 @@ impl Config {
     }
 
     fn smaller_problems(&self) -> impl Iterator<Item = Problem> {
-        [self.digests_problem(), self.compression_problem()]
-            .into_iter()
-            .flatten()
+        [
+            self.digests_problem(),
+            self.compression_problem(),
+            self.failover_problem(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn failover_problem(&self) -> Option<Problem> {
+        let text = "is longer than 120s; a server that is away for longer is not failing over";
+        let fits = self.pool.failover_wait <= FAILOVER_WAIT_MAX;
+        (!fits).then(|| Problem::new("pool.failover_wait", text.to_owned()))
     }
 
     fn compression_problem(&self) -> Option<Problem> {

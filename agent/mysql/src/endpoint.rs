@@ -17,6 +17,7 @@ use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Acceptor, BindError, HostPort, ListenAddress, Sockets};
 use lamplighter_core::tls::{TlsClient, TlsError};
+use lamplighter_core::units::Millis;
 use lamplighter_core::views::{ViewError, ViewsBuilder};
 use tokio::sync::Semaphore;
 
@@ -230,7 +231,12 @@ impl Proxy {
                 tls.clone(),
                 Arc::clone(&facts),
             );
-            Pool::new(account, config.pool.clone(), &metrics)
+            let mut limits = config.pool.clone();
+            if *server != config.primary {
+                // a read that cannot go to a replica goes to the primary
+                limits.failover_wait = Millis::new(0);
+            }
+            Pool::new(account, limits, &metrics)
         };
         let access = Access::new(&config.clients, secret_dirs)?;
         let places = Arc::new(Semaphore::new(config.clients_max));

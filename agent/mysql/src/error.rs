@@ -67,6 +67,16 @@ pub(crate) enum StatementError {
     /// No connection could be opened.
     #[error("cannot connect to {server}")]
     Open { server: String, source: OpenError },
+    /// No connection could be opened for as long as a failover may take.
+    #[error(
+        "cannot connect to {server}, waited {waited:?} for it, and {waiting} more statements wait"
+    )]
+    Away {
+        server: String,
+        waited: Duration,
+        waiting: usize,
+        source: OpenError,
+    },
     /// The server went away with the statement. Whether it ran is not known.
     #[error("lost connection to {server} during query")]
     ServerLost { server: String, source: io::Error },
@@ -106,7 +116,7 @@ impl StatementError {
                 source: OpenError::Refused(packet),
                 ..
             } => Some(packet.clone()),
-            Self::Open { source, .. } => {
+            Self::Open { source, .. } | Self::Away { source, .. } => {
                 let message = format!("lamplighter: {self}: {source}");
                 Some(ErrPacket::new(
                     CANNOT_CONNECT,

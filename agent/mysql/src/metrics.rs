@@ -53,6 +53,8 @@ pub struct Metrics {
     pub kills: IntCounter,
     /// Time statements waited for a server connection.
     pub wait_seconds: Histogram,
+    /// Statements that wait for a server that is away, by server.
+    pub away: IntGaugeVec,
     /// Statements that waited longer than they may.
     pub wait_timeouts: IntCounter,
     /// Reads sent again after their connection was lost before its first byte of answer.
@@ -155,6 +157,11 @@ impl Metrics {
                 "wait_seconds",
                 "Time statements waited for a server connection.",
                 &LATENCY_SECONDS,
+            )?,
+            away: s.gauges(
+                "failover_waiting",
+                "Statements that wait for a server that is away, by server.",
+                &["server"],
             )?,
             wait_timeouts: s.counter(
                 "wait_timeouts_total",

@@ -5,6 +5,8 @@ mod ask;
 mod discard;
 mod kill;
 mod lease;
+mod opening;
+mod outage;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,6 +27,7 @@ pub(crate) use ask::Ask;
 pub(crate) use discard::Discard;
 use lease::Place;
 pub(crate) use lease::{BusyLease, Lease};
+use outage::Outage;
 
 /// A connection stays the one that knows a session's LAST_INSERT_ID() for this long; then the server is asked.
 const INSERT_ID_TIME: Duration = Duration::from_secs(1);
@@ -49,6 +52,7 @@ pub(crate) struct Pool {
     waiting: AtomicUsize,
     inner: Mutex<Inner>,
     nearness: Nearness,
+    outage: Outage,
     /// For KILL.
     control: tokio::sync::Mutex<Option<Idle>>,
     /// Connections opened before the last retirement do not come back.
@@ -102,6 +106,7 @@ impl Pool {
                 .with_label_values(&[name.as_str(), state])
         };
         let (idle_gauge, busy_gauge) = (gauge("idle"), gauge("busy"));
+        let away = metrics.away.with_label_values(&[name.as_str()]);
         metrics.opened.with_label_values(&[name.as_str()]);
         metrics.open_failures.with_label_values(&[name.as_str()]);
         let inner = Inner {
@@ -117,6 +122,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             inner: Mutex::new(inner),
             nearness: Nearness::default(),
+            outage: Outage::new(away),
             control: tokio::sync::Mutex::new(None),
             generation: AtomicU64::new(0),
             metrics: metrics.clone(),
@@ -256,8 +262,15 @@ impl Pool {
     async fn wait_in_line(&self) -> Result<OwnedSemaphorePermit, StatementError> {
         let start = Instant::now();
         let waiting = WaitCount::enter(&self.waiting);
-        let limit = self.limits.wait_timeout.get();
-        let permit = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned()).await;
+        let mut limit = self.limits.wait_timeout.get();
+        let mut line = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
+        let mut permit = tokio::time::timeout(limit, line.as_mut()).await;
+        let longer = self.limits.failover_wait.get();
+        if permit.is_err() && self.outage.is_on() && longer > limit {
+            // those before us wait for the server itself
+            permit = tokio::time::timeout(longer - limit, line).await;
+            limit = longer;
+        }
         self.metrics
             .wait_seconds
             .observe(start.elapsed().as_secs_f64());
@@ -332,23 +345,6 @@ impl Pool {
         }
     }
 
-    async fn open(&self, mut place: Place, bucket: &Bucket) -> Result<Lease, StatementError> {
-        let opened = Idle::open(&self.account, bucket.clone()).await;
-        let counter = if opened.is_ok() {
-            &self.metrics.opened
-        } else {
-            &self.metrics.open_failures
-        };
-        counter.with_label_values(&[self.name.as_str()]).inc();
-        match opened {
-            Ok(connection) => Ok(Lease { place, connection }),
-            Err(source) => {
-                place.uncount();
-                Err(self.not_open(source))
-            }
-        }
-    }
-
     /// Closes what is idle and keeps out what comes back from before: the server's role changed, or we leave.
     pub(crate) fn retire(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -381,8 +377,10 @@ impl Pool {
                 _permit: permit,
             };
             // a server that is away is reported by the monitor
-            if let Ok(lease) = self.open(place, &bucket).await {
-                lease.release();
+            let mut place = place;
+            match self.try_open(&bucket).await {
+                Ok(connection) => Lease { place, connection }.release(),
+                Err(_) => place.uncount(),
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::metrics::Registry;
+use lamplighter_core::units::Millis;
 use tokio::time::Instant;
 
 use super::*;
@@ -13,6 +14,10 @@ use super::*;
 const WAIT: Duration = Duration::from_secs(2);
 
 fn pool(max_server_connections: usize) -> Arc<Pool> {
+    pool_that_waits(max_server_connections, Duration::ZERO)
+}
+
+fn pool_that_waits(max_server_connections: usize, failover_wait: Duration) -> Arc<Pool> {
     let account = Account {
         server: "127.0.0.1:1".parse().unwrap(),
         user: "app".to_owned(),
@@ -29,6 +34,7 @@ fn pool(max_server_connections: usize) -> Arc<Pool> {
     };
     let limits = config::Pool {
         max_server_connections,
+        failover_wait: Millis::new(u64::try_from(failover_wait.as_millis()).unwrap()),
         ..config::Pool::default()
     };
     Pool::new(
@@ -105,4 +111,23 @@ async fn a_waiter_that_gives_up_leaves_the_line() {
     assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
     drop(held);
     assert!(pool.place().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_that_stays_away_is_told_after_the_wait_and_nothing_is_left_behind() {
+    let wait = Duration::from_millis(100);
+    let pool = pool_that_waits(2, wait);
+    let bucket = Bucket::of_nobody();
+    let (one, two) = (Ask::of(&bucket), Ask::of(&bucket));
+    let (one, two) = tokio::join!(pool.acquire(&one), pool.acquire(&two));
+    for error in [one.unwrap_err(), two.unwrap_err()] {
+        assert!(
+            matches!(error, StatementError::Away { waited, .. } if waited == wait),
+            "{error}"
+        );
+        assert_eq!(error.for_client().unwrap().code, 2003);
+    }
+    assert_eq!(pool.lock().open, 0);
+    assert_eq!(pool.places.available_permits(), 2);
+    assert!(!pool.outage.is_on());
 }

@@ -2,6 +2,7 @@
 
 use crate::endpoint::{Endpoint, Options, start};
 use crate::support::mysql::Cluster;
+use crate::support::poll;
 
 fn one_connection(cluster: &Cluster) -> Endpoint {
     start(
@@ -109,6 +110,40 @@ fn what_a_client_sets_goes_with_it_and_with_nobody_else() {
         );
         assert_eq!(endpoint.script("set.php").run().expect_ok(), "ok");
     }
+}
+
+#[test]
+fn checks_that_a_client_switches_off_are_on_for_the_next_one() {
+    let cluster = Cluster::builder().build();
+    let endpoint = one_connection(&cluster);
+    let code = r#"$off = endpoint();
+        $off->query('SET foreign_key_checks = 0, unique_checks = 0');
+        foreach ([1, 2] as $round) {
+            same('0 0', one($off, "SELECT CONCAT(@@foreign_key_checks, ' ', @@unique_checks)"), "off $round");
+            same('1 1', one(endpoint(), "SELECT CONCAT(@@foreign_key_checks, ' ', @@unique_checks)"), "on $round");
+        }
+        echo 'ok';"#;
+    assert_eq!(endpoint.code(code).run().expect_ok(), "ok");
+}
+
+#[test]
+fn a_changed_global_default_is_that_of_the_next_client() {
+    let cluster = Cluster::builder().build();
+    let endpoint = one_connection(&cluster);
+    let seen = || {
+        let code = "$l = endpoint(); one($l, 'SELECT 1');
+            echo one($l, \"SELECT CONCAT_WS(' ', @@sql_mode, @@time_zone, @@group_concat_max_len)\");";
+        endpoint.code(code).run().expect_ok().to_owned()
+    };
+    assert!(seen().ends_with("SYSTEM 1024"));
+    cluster.sql(
+        0,
+        "SET GLOBAL sql_mode = 'ANSI_QUOTES', GLOBAL time_zone = '+03:00', GLOBAL group_concat_max_len = 77",
+    );
+    let limit = std::time::Duration::from_secs(20);
+    poll::until(limit, "the new defaults", || {
+        seen() == "ANSI_QUOTES +03:00 77"
+    });
 }
 
 #[test]

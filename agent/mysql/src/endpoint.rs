@@ -85,6 +85,17 @@ impl Shared {
         }
     }
 
+    /// The sessions of a server, of replica `index` or of the primary, begin otherwise than they did.
+    pub(crate) fn defaults_changed(&self, index: Option<usize>) {
+        let replica = |index: usize| self.replicas.get(index).map(|it| &it.pool);
+        if let Some(pool) = index.map_or(Some(&self.primary), replica) {
+            pool.renew();
+        }
+        // what SET does may depend on them, and so may what a server says of a prepared statement
+        self.learned.forget();
+        self.templates.forget();
+    }
+
     /// How many server connections clients hold: a statement in flight, a transaction open, or state of their own.
     fn busy(&self) -> u64 {
         let replicas = self.replicas.iter().map(|it| &it.pool);
@@ -454,7 +465,7 @@ async fn check_server(
         .load()
         .as_ref()
         .map_or_else(String::new, |facts| facts.version.clone());
-    let seen = Watcher::new(config, dirs, &credential, server, role)
+    let (seen, _) = Watcher::new(config, dirs, &credential, server, role)
         .look(&mut None)
         .await
         .map_err(|error| chain(&error))?;

@@ -3,6 +3,7 @@
 
 mod verdict;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,23 +121,23 @@ impl Watcher {
             .unwrap_or(Err(LookError::Timeout(self.timeout)))
     }
 
-    /// One look: read_only and, on a replica, the lag.
+    /// One look: read_only and, on a replica, the lag; and a number for what sessions begin with.
     pub(crate) async fn look(
         &self,
         connection: &mut Option<MySqlConnection>,
-    ) -> Result<Observation, LookError> {
+    ) -> Result<(Observation, u64), LookError> {
         let mut open = match connection.take() {
             Some(open) => open,
             None => self.connect().await?,
         };
         let seen = self
             .within(async {
-                let read_only = read_only(&mut open).await?;
+                let (read_only, defaults) = globals(&mut open).await?;
                 let lag = match self.role {
                     Role::Primary => Lag::NotAReplica,
                     Role::Replica => lag(&mut open).await?,
                 };
-                Ok(Observation { read_only, lag })
+                Ok((Observation { read_only, lag }, defaults))
             })
             .await?;
         // only a connection that answered in time is kept: another may hold half an answer
@@ -145,14 +146,33 @@ impl Watcher {
     }
 }
 
-async fn read_only(connection: &mut MySqlConnection) -> Result<bool, LookError> {
-    // MariaDB knows no super_read_only: SHOW lists those that exist
-    let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'innodb_read_only')";
-    let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
-    Ok(rows.iter().any(|row| {
-        row.try_get::<String, _>(1)
-            .is_ok_and(|value| value == "ON" || value == "1")
-    }))
+/// Global variables that every session begins with and that a server's owner changes while it runs. MariaDB knows some of them by
+/// other names, and no super_read_only: SHOW lists those that exist.
+const GLOBALS: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'innodb_read_only', \
+    'sql_mode', 'time_zone', 'init_connect', 'character_set_server', 'collation_server', 'default_collation_for_utf8mb4', \
+    'old_mode', 'transaction_isolation', 'transaction_read_only', 'tx_isolation', 'tx_read_only', 'autocommit', \
+    'foreign_key_checks', 'unique_checks', 'wait_timeout', 'interactive_timeout', 'lock_wait_timeout', \
+    'innodb_lock_wait_timeout', 'max_execution_time', 'max_statement_time', 'group_concat_max_len', 'sql_select_limit', \
+    'max_join_size', 'sql_big_selects', 'sql_safe_updates', 'sql_notes', 'sql_warnings', 'sql_require_primary_key', \
+    'default_storage_engine', 'default_week_format', 'lc_time_names', 'div_precision_increment', 'optimizer_switch', \
+    'optimizer_search_depth', 'auto_increment_increment', 'auto_increment_offset', 'max_allowed_packet', \
+    'net_read_timeout', 'net_write_timeout', 'block_encryption_mode', 'cte_max_recursion_depth', \
+    'explicit_defaults_for_timestamp', 'join_buffer_size', 'sort_buffer_size', 'tmp_table_size', 'max_heap_table_size')";
+
+/// Whether the server refuses writes, and a number that is another one when a default of its sessions is.
+async fn globals(connection: &mut MySqlConnection) -> Result<(bool, u64), LookError> {
+    let rows = sqlx::raw_sql(GLOBALS).fetch_all(connection).await?;
+    let mut read_only = false;
+    let mut defaults = DefaultHasher::new();
+    for row in &rows {
+        let (name, value): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if name.ends_with("read_only") && !name.starts_with('t') {
+            read_only |= value == "ON" || value == "1";
+        } else {
+            (name, value).hash(&mut defaults);
+        }
+    }
+    Ok((read_only, defaults.finish()))
 }
 
 async fn lag(connection: &mut MySqlConnection) -> Result<Lag, LookError> {
@@ -202,7 +222,7 @@ pub(crate) async fn watch(
 ) {
     let name = watcher.server.to_string();
     let mut connection = None;
-    let mut last = None;
+    let (mut last, mut defaults) = (None, None);
     let mut ticker = tokio::time::interval(shared.monitor.interval.get());
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -210,7 +230,16 @@ pub(crate) async fn watch(
             _ = ticker.tick() => {}
             () = tasks.draining() => break,
         }
-        let seen = watcher.look(&mut connection).await;
+        let seen = watcher.look(&mut connection).await.map(|(seen, now)| {
+            if defaults.replace(now).is_some_and(|before| before != now) {
+                tracing::info!(
+                    server = name,
+                    "a global default has changed: connections are opened anew"
+                );
+                shared.defaults_changed(index);
+            }
+            seen
+        });
         let lag_max = shared.monitor.lag_max.get();
         let verdict = judge(
             watcher.role,

@@ -57,6 +57,9 @@ pub(crate) struct Pool {
     control: tokio::sync::Mutex<Option<Idle>>,
     /// Connections opened before the last retirement do not come back.
     generation: AtomicU64,
+    began: Instant,
+    /// What was opened so soon after `began`, in microseconds, has the defaults of before.
+    outdated: AtomicU64,
     metrics: Metrics,
     idle_gauge: IntGauge,
     busy_gauge: IntGauge,
@@ -125,6 +128,8 @@ impl Pool {
             outage: Outage::new(away),
             control: tokio::sync::Mutex::new(None),
             generation: AtomicU64::new(0),
+            began: Instant::now(),
+            outdated: AtomicU64::new(0),
             metrics: metrics.clone(),
             idle_gauge,
             busy_gauge,
@@ -334,7 +339,8 @@ impl Pool {
     fn unfit(&self, parked: &mut Parked) -> Option<Discard> {
         if parked.generation != self.generation.load(Ordering::Acquire) {
             Some(Discard::Retired)
-        } else if parked.connection.opened().elapsed() > self.limits.age_max.get()
+        } else if (parked.connection.opened().elapsed() > self.limits.age_max.get()
+            || self.is_outdated(parked.connection.opened()))
             && !parked.is_owed()
         {
             Some(Discard::Age)
@@ -356,6 +362,21 @@ impl Pool {
         for _ in &retired {
             self.count_discard(Discard::Retired);
         }
+    }
+
+    /// A global default of the server has changed: what is open began with another one, and is closed as if it were too old.
+    pub(crate) fn renew(&self) {
+        let now = self.since_began(Instant::now());
+        self.outdated.store(now, Ordering::Release);
+    }
+
+    fn is_outdated(&self, opened: Instant) -> bool {
+        self.since_began(opened) < self.outdated.load(Ordering::Acquire)
+    }
+
+    fn since_began(&self, then: Instant) -> u64 {
+        let since = then.saturating_duration_since(self.began);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Closes what has been idle or open for too long or was closed by the server, and keeps `min_idle` ready. Called on a clock.

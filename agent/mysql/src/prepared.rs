@@ -45,6 +45,8 @@ const STATEMENTS_MAX: usize = 16_382;
 #[derive(Debug)]
 pub(crate) struct ClientStatement {
     pub(crate) template: Arc<Template>,
+    /// What its cursor reads, if that is not the client's own text.
+    pub(crate) answered: Option<Arc<Template>>,
     /// The parameters' types as last sent; later executions may leave them out.
     pub(crate) types: Bytes,
     /// What went wrong with a command that has no reply; the next execution tells it.
@@ -64,6 +66,7 @@ impl Statements {
             if id != 0 && id != u32::MAX && !self.by_id.contains_key(&id) {
                 let statement = ClientStatement {
                     template,
+                    answered: None,
                     types: Bytes::new(),
                     deferred: None,
                 };

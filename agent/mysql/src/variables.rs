@@ -44,6 +44,10 @@ const NEVER_BEGINNING: [&str; 6] = [
     "session_track_",
 ];
 
+/// DEFAULT sets these to the opposite of their global value. (The only two of the 604 session variables with a global value of
+/// MySQL 9.7; their flags mean "off".)
+const TURNED_ROUND: [&str; 2] = ["foreign_key_checks", "unique_checks"];
+
 /// Parts of what SET NAMES sets that can be set one by one after it.
 const AFTER_NAMES: [&str; 3] = [
     "character_set_client",
@@ -164,7 +168,12 @@ impl Variables {
             wanted.get(name).is_none() && *name != NAMES && !is_after_names(name)
         }) {
             // the global value, which is what a login begins with ("System Variable Assignment")
-            assignments.push([b"SESSION ".as_slice(), name, b" = DEFAULT"].concat());
+            let back = if TURNED_ROUND.iter().any(|known| known.as_bytes() == name) {
+                [b"SESSION ".as_slice(), name, b" = @@GLOBAL.", name].concat()
+            } else {
+                [b"SESSION ".as_slice(), name, b" = DEFAULT"].concat()
+            };
+            assignments.push(back);
         }
         let mut sql = b"SET ".to_vec();
         sql.extend_from_slice(&assignments.join(&b", "[..]));

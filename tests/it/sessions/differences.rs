@@ -66,7 +66,14 @@ fn same_but_numbers(direct: &[Part], endpoint: &[Part]) -> bool {
                     bytes[at..at + 4].fill(0);
                     *definition = bytes.into();
                 }
-                Part::Ok { warnings, .. } | Part::Eof { warnings, .. } => *warnings = 0,
+                Part::Ok {
+                    warnings, status, ..
+                }
+                | Part::Eof { warnings, status } => {
+                    *warnings = 0;
+                    // FLUSH says so of the transaction that it ends
+                    *status = status.without(Status::SERVER_STATUS_IN_TRANS);
+                }
                 _ => {}
             }
         }

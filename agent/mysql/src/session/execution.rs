@@ -1,6 +1,8 @@
 //! A command about a prepared statement on its way to a server connection: prepared there if need be, addressed by the id it
 //! has there, with the types its parameters need there.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{Bytes, BytesMut};
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
@@ -9,13 +11,16 @@ use lamplighter_wire::mysql::packet::{self, HEADER_LEN};
 use lamplighter_wire::mysql::prepared::{Execute, set_statement_id};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
+use lamplighter_wire::sql::{self, Traits};
 
 use super::Session;
 use super::relay::Job;
+use super::statement::ANSWERED;
 use super::stream::Failure;
 use crate::client::Request;
 use crate::hold::Ties;
 use crate::pool::BusyLease;
+use crate::prepared::Template;
 use crate::server::Wanted;
 
 /// ER_MAX_PREPARED_STMT_COUNT_REACHED.
@@ -96,6 +101,54 @@ impl Execution {
 }
 
 impl Session<'_> {
+    /// What the statement asks about the session goes into its text, if only the session knows it.
+    pub(super) fn answer_execution(&mut self, template: &Template, execution: &mut Execution) {
+        let answered = self.with_answers(template, execution.id).map(Arc::new);
+        // one that has its connection to itself is asked for its cursor later, by the client's id
+        if let Some(known) = execution
+            .wanted
+            .owner
+            .and_then(|id| self.statements.get_mut(id))
+        {
+            let before = std::mem::replace(&mut known.answered, answered.clone());
+            if let (Some(before), Some(held)) = (before, &mut self.hold) {
+                held.lease.connection.close_prepared(&Wanted {
+                    template: before,
+                    owner: execution.wanted.owner,
+                });
+            }
+        }
+        if let Some(answered) = answered {
+            execution.wanted.template = answered;
+        }
+    }
+
+    /// The statement with what it asks about the session answered in its text, if only the session knows that.
+    fn with_answers(&self, template: &Template, id: u32) -> Option<Template> {
+        let traits = template.statement.traits;
+        let has_pieces = self
+            .hold
+            .as_ref()
+            .is_some_and(|held| held.ties.has_long_data(id));
+        if has_pieces {
+            // they were sent to the statement as the client has it, on the connection that knows
+            return None;
+        }
+        if !traits.intersects(ANSWERED) || traits.contains(Traits::MULTI_STATEMENT) {
+            return None;
+        }
+        let value = |asked| self.value_in_text(asked);
+        let text = sql::answer_in_text(&template.text, template.mode, value)?;
+        Some(Template {
+            statement: sql::classify(&text, template.mode),
+            text: text.into(),
+            mode: template.mode,
+            bucket: template.bucket.clone(),
+            reply: template.reply.clone(),
+            digest: OnceLock::new(),
+        })
+    }
+
     /// Sees to it that the statement is prepared on the connection, and addresses the request to it there. What the server
     /// refuses the preparation with is the answer to the command.
     pub(super) async fn make_ready(

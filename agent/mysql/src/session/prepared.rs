@@ -17,7 +17,7 @@ use super::execution::{
 };
 use super::lease::Leased;
 use super::relay::{Job, Lost, touches_insert_id};
-use super::statement::{ANSWERED, writes};
+use super::statement::writes;
 use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;
@@ -263,9 +263,7 @@ impl Session<'_> {
         template: &Template,
         mut execution: Execution,
     ) -> Flow {
-        if let Some(answered) = self.with_answers(template) {
-            execution.wanted.template = Arc::new(answered);
-        }
+        self.answer_execution(template, &mut execution);
         let template = &*Arc::clone(&execution.wanted.template);
         let statement = &template.statement;
         if !statement.traits.contains(Traits::MULTI_STATEMENT)
@@ -296,24 +294,6 @@ impl Session<'_> {
             reads_insert_id: touches_insert_id(statement),
         };
         self.run_on(replica, job, why).await
-    }
-
-    /// The statement with what it asks about the session answered in its text, if only the session knows that.
-    fn with_answers(&self, template: &Template) -> Option<Template> {
-        let traits = template.statement.traits;
-        if !traits.intersects(ANSWERED) || traits.contains(Traits::MULTI_STATEMENT) {
-            return None;
-        }
-        let value = |asked| self.value_in_text(asked);
-        let text = sql::answer_in_text(&template.text, template.mode, value)?;
-        Some(Template {
-            statement: sql::classify(&text, template.mode),
-            text: text.into(),
-            mode: template.mode,
-            bucket: template.bucket.clone(),
-            reply: template.reply.clone(),
-            digest: OnceLock::new(),
-        })
     }
 
     /// COM_STMT_FETCH.
@@ -350,7 +330,7 @@ impl Session<'_> {
         };
         if held.ties.has_cursor(id) || held.ties.has_long_data(id) {
             held.lease.connection.close_prepared(&Wanted {
-                template: removed.template,
+                template: removed.answered.unwrap_or(removed.template),
                 owner: Some(id),
             });
             held.ties.set_cursor(id, false);
@@ -405,7 +385,7 @@ impl Session<'_> {
         has(&held.ties, id).then(|| Execution {
             id,
             wanted: Wanted {
-                template: Arc::clone(&known.template),
+                template: Arc::clone(known.answered.as_ref().unwrap_or(&known.template)),
                 owner: Some(id),
             },
             command,

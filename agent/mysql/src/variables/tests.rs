@@ -209,6 +209,10 @@ fn a_session_is_made_into_another_or_needs_a_login() {
         sql(&wanted, &near).as_deref(),
         Some("SET SESSION wait_timeout = 9, SESSION sql_mode = DEFAULT")
     );
+    assert_eq!(
+        sql(&set(&[("unique_checks", "'OFF'")]), &fresh).as_deref(),
+        Some("SET SESSION unique_checks = @@GLOBAL.unique_checks")
+    );
     assert!(wanted.goes_back(&near) && !near.goes_back(&wanted));
     assert_eq!(
         sql(&wanted, &fresh),

@@ -127,13 +127,33 @@ fn checks_that_a_client_switches_off_are_on_for_the_next_one() {
 }
 
 #[test]
+fn a_cursor_over_what_the_session_alone_knows_is_read() {
+    let cluster = Cluster::builder().build();
+    let endpoint = one_connection(&cluster);
+    let code = r#"$l = endpoint();
+        $s = $l->prepare('SELECT ROW_COUNT(), FOUND_ROWS(), LAST_INSERT_ID()');
+        $l->begin_transaction();
+        $s->attr_set(MYSQLI_STMT_ATTR_CURSOR_TYPE, MYSQLI_CURSOR_TYPE_READ_ONLY);
+        foreach ([1, 2] as $round) {
+            $l->query("SELECT id FROM kv WHERE id < 4");
+            $s->execute();
+            $s->bind_result($changed, $found, $id);
+            same(true, $s->fetch(), "a row $round");
+            same([-1, 3, 0], [$changed, $found, $id], "its values $round");
+            same(null, $s->fetch(), "and no other $round");
+        }
+        echo 'ok';"#;
+    assert_eq!(endpoint.code(code).run().expect_ok(), "ok");
+}
+
+#[test]
 fn a_changed_global_default_is_that_of_the_next_client() {
     let cluster = Cluster::builder().build();
     let endpoint = one_connection(&cluster);
     let seen = || {
         let code = "$l = endpoint(); one($l, 'SELECT 1');
             echo one($l, \"SELECT CONCAT_WS(' ', @@sql_mode, @@time_zone, @@group_concat_max_len)\");";
-        endpoint.code(code).run().expect_ok().to_owned()
+        endpoint.code(code).run().expect_ok()
     };
     assert!(seen().ends_with("SYSTEM 1024"));
     cluster.sql(

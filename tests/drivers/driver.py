@@ -1,9 +1,11 @@
-"""The hard cases with a Python driver (DRIVER=pymysql or MySQLdb): prints what it saw, one line each, so that two runs can be compared."""
+"""The hard cases with a Python driver (DRIVER=pymysql, MySQLdb or mysql.connector): prints what it saw, one line each, so that two runs can be compared."""
+import importlib
 import os
 import sys
 
 name = os.environ["DRIVER"]
-driver = __import__(name)
+driver = importlib.import_module(name)
+connector = name == "mysql.connector"
 
 
 def connect():
@@ -11,6 +13,9 @@ def connect():
         "host": "127.0.0.1",
         "port": int(os.environ["PORT"]),
     }
+    if connector:
+        # not the C library; and a collation that MariaDB knows as well
+        host.update(use_pure=True, collation="utf8mb4_general_ci", ssl_disabled=True)
     return driver.connect(user=os.environ["DBUSER"], passwd=os.environ["DBPASSWORD"], db="app", charset="utf8mb4", **host)
 
 
@@ -31,7 +36,7 @@ cursor = link.cursor()
 
 def ask(sql, *args):
     cursor.execute(sql, args or None)
-    return cursor.fetchall()
+    return cursor.fetchall() if cursor.description else ()
 
 
 case("types", ask("SELECT 1, -2, 1.50, NULL, x'00FF', 'h\u00e9\u2603', DATE '2024-02-29', TIME '-12:34:56', CAST(1.25 AS DOUBLE), JSON_ARRAY(1, 2)"))
@@ -71,13 +76,19 @@ link = connect()
 cursor = link.cursor()
 case("a new session", ask("SELECT @x, @@character_set_client, @@sql_mode = @@global.sql_mode"))
 attempt("temporary table gone", lambda: ask("SELECT * FROM passing"))
-link.autocommit(True)
+if connector:
+    link.autocommit = True
+else:
+    link.autocommit(True)
 ask("DROP PROCEDURE IF EXISTS twice")
 ask("CREATE PROCEDURE twice() BEGIN SELECT 1 AS a; SELECT 2 AS b, 3 AS c; END")
 cursor.callproc("twice")
-results = [cursor.fetchall()]
-while cursor.nextset():
-    results.append(cursor.fetchall())
+if connector:
+    results = [result.fetchall() for result in cursor.stored_results()]
+else:
+    results = [cursor.fetchall()]
+    while cursor.nextset():
+        results.append(cursor.fetchall())
 case("several results", results)
 cursor.close()
 cursor = link.cursor()
@@ -88,7 +99,19 @@ first = streamed.fetchone()
 case("unbuffered", first, len(streamed.fetchall()))
 streamed.close()
 link.ping()
-link.select_db("test")
+if connector:
+    link.database = "test"
+else:
+    link.select_db("test")
 case("schema", ask("SELECT DATABASE()"))
+if connector:
+    prepared = link.cursor(prepared=True)
+    for number in (1, 2, None, 3):
+        prepared.execute("SELECT %s, id, v FROM app.kv WHERE id = %s", ("x\u2603", number))
+        case("prepared", prepared.fetchall())
+    prepared.close()
+    link.cmd_reset_connection()
+    cursor = link.cursor()
+    case("after a reset", ask("SELECT @x, @@autocommit"))
 ask("DROP TABLE app.driven")
 link.close()

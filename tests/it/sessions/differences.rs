@@ -33,9 +33,11 @@ pub(crate) fn known(op: &Op, direct: &[Part], endpoint: &[Part]) -> Option<&'sta
     if op.text().contains("CONNECTION_ID()") && direct.len() == endpoint.len() {
         return Some("each side has its own connection id");
     }
-    if matches!(op, Op::InitDb(_) | Op::Ping) && same_but_numbers(direct, endpoint) {
+    if matches!(op, Op::InitDb(_) | Op::Ping | Op::SetOption(_))
+        && same_but_numbers(direct, endpoint)
+    {
         return Some(
-            "COM_INIT_DB and COM_PING leave the count of warnings as it is, which here may have been another client's",
+            "COM_INIT_DB, COM_PING and COM_SET_OPTION leave the count of warnings as it is, which here may have been another client's",
         );
     }
     if only_charset_differs(direct, endpoint) {

@@ -169,7 +169,7 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
         return found_by_program(&completion.outcome);
     }
     match &completion.outcome {
-        Outcome::Err { .. } => Found::Unchanged,
+        Outcome::Err { code, .. } => found_by_error(statement.kind, *code),
         Outcome::ResultSet => found_by_rows(statement, text, completion.rows_last),
         Outcome::Ok { affected_rows, .. } => found_by_ok(statement.kind, text, *affected_rows),
         _ => Found::Unclear,
@@ -273,6 +273,21 @@ fn found_by_program(outcome: &Outcome) -> Found {
         Outcome::Err { code, .. } if NOT_THERE.contains(code) => Found::Unchanged,
         Outcome::ResultSet => Found::Set,
         _ => Found::Unclear,
+    }
+}
+
+/// A change of data that failed midway has counted rows as well.
+fn found_by_error(kind: Kind, code: u16) -> Found {
+    /// ER_BAD_FIELD_ERROR, ER_PARSE_ERROR, ER_NO_SUCH_TABLE: it did not begin.
+    const BEFORE: [u16; 3] = [1054, 1064, 1146];
+    let changes = matches!(
+        kind,
+        Kind::Update | Kind::Delete | Kind::Insert | Kind::Replace
+    );
+    if changes && !BEFORE.contains(&code) {
+        Found::Later(FoundRows::Lost)
+    } else {
+        Found::Unchanged
     }
 }
 

@@ -22,7 +22,7 @@ bench-redis: ## compare the Redis endpoint with direct connections and twemproxy
 fmt:
 	@cargo fmt --all
 lint:
-	@cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
+	@cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --workspace --test packages -- -D warnings
 deb: ## the .deb and its debug symbols, in target/packages
 	@packaging/deb/build.sh
 rpm: ## the .rpm, likewise

@@ -5,6 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/versions.sh"
 profile=${1:-dist}
+[ "$profile" != dev ] || die "a program of the profile dev runs where it was built; there is nothing to promise"
 program=$OUT/$profile/lamplighter
 [ -x "$program" ] || die "$program is not there; run packaging/build.sh $profile"
 bad=0

@@ -9,7 +9,6 @@ GLIBC_OLDEST=2.28
 TARGET=x86_64-unknown-linux-gnu
 SIZE_MAX=$((15 * 1024 * 1024)) # stripped, in bytes
 
-
 # where tests/support/install.sh keeps what only packages need
 KIT=$CACHE/packaging
 ZIG=$KIT/zig-$(sed -n 's/^ZIG_VERSION=//p' "$ROOT/tests/support/install.sh")-$(sed -n 's/^ZIGBUILD_VERSION=//p' "$ROOT/tests/support/install.sh")
@@ -21,5 +20,16 @@ OUT=${OUT:-$ROOT/target/packages}
 # one moment for every time stamp in every package, so that the same commit gives the same bytes
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || stat -c %Y "$ROOT/Cargo.lock")}
 export SOURCE_DATE_EPOCH
+
+# packages PROFILE VERSION [deb|rpm...]: builds the packages that something else holds, or takes those of REUSE=1 that are there
+packages() {
+  local profile=$1 version=$2 kind file
+  shift 2
+  [ $# -gt 0 ] || set -- deb rpm
+  for kind in "$@"; do
+    case $kind in deb) file=lamplighter_${version}_amd64.deb ;; rpm) file=lamplighter-$version-1.x86_64.rpm ;; esac
+    [ -n "${REUSE:-}" ] && [ -e "$OUT/$file" ] || PACKAGE_VERSION=$version "$ROOT/packaging/$kind/build.sh" "$profile" >/dev/null
+  done
+}
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }

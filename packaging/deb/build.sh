@@ -28,7 +28,7 @@ for script in postinst prerm postrm; do install -m 755 "$ROOT/packaging/deb/$scr
 find "$tree" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
 symbols=$work/symbols
-install -D -m 644 "$OUT/$profile/lamplighter.debug" "$symbols/usr/lib/debug/usr/bin/lamplighter.debug"
+[ ! -e "$OUT/$profile/lamplighter.debug" ] || install -D -m 644 "$OUT/$profile/lamplighter.debug" "$symbols/usr/lib/debug/usr/bin/lamplighter.debug"
 install -D -m 644 "$ROOT/packaging/deb/copyright" "$symbols/usr/share/doc/lamplighter-dbgsym/copyright"
 cp "$doc/changelog.gz" "$symbols/usr/share/doc/lamplighter-dbgsym/"
 install -d "$symbols/DEBIAN"

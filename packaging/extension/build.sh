@@ -4,7 +4,7 @@ set -euo pipefail
 . "$(dirname "$0")/../versions.sh"
 profile=${1:-dist}
 version=${PACKAGE_VERSION:-$VERSION}
-for kind in deb rpm; do "$ROOT/packaging/$kind/build.sh" "$profile" >/dev/null; done
+packages "$profile" "$version"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/packages"

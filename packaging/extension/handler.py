@@ -39,7 +39,8 @@ OWNER = "/var/lib/lamplighter-extension/owner"
 WATCHER = "lamplighter-extension.service"
 MESSAGE_MAX = 4096  # of each message, in characters: the whole status must stay below 128 KiB
 SECRETS_MAX = 64
-ENABLE_WAITS = 60  # seconds; enable may take 300
+ENABLE_WAITS = 30  # seconds; enable may take 300, and what takes longer is told by the watcher
+STATUS_MAX = 100 * 1024  # of the whole status, in bytes; the guest agent cuts at 128 KiB
 # how long the watcher calls a machine that does not serve yet "transitioning"
 SETTLES = 20 * 60
 HEARTBEAT = 60
@@ -195,7 +196,12 @@ def report(operation, status, code, message, parts=()):
     entry = dict(told(status, code, message), name="Lamplighter", operation=operation)
     entry["substatus"] = [dict(told(*part[1:]), name=part[0]) for part in parts]
     document = [{"version": 1.0, "timestampUTC": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": entry}]
-    write(os.path.join(environment()["statusFolder"], "%d.status" % sequence()), json.dumps(document))
+    text = json.dumps(document)
+    # the last part is what the load balancer is told, and stays
+    while len(text) > STATUS_MAX and len(entry["substatus"]) > 1:
+        del entry["substatus"][-2]
+        text = json.dumps(document)
+    write(os.path.join(environment()["statusFolder"], "%d.status" % sequence()), text)
 
 
 def heartbeat(status, code, message):
@@ -434,6 +440,7 @@ def main():
         try:
             if name in ("enable", "install", "update"):
                 report(name.capitalize(), "error", failed.code, str(failed))
+                heartbeat("notready", failed.code, str(failed))
         except (Failed, OSError) as error:
             log("the status cannot be written either: %s" % error)
         sys.exit(failed.code)

@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/../versions.sh"
 profile=${1:-dist}
 "$ROOT/tests/support/install.sh" box
-"$ROOT/packaging/deb/build.sh" "$profile" >/dev/null
+packages "$profile" "${PACKAGE_VERSION:-$VERSION}" deb
 base=${BASE:-$("$ROOT/tests/packages/box.sh" base | tail -1)}
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/lamplighter-image.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT

@@ -18,11 +18,13 @@ install -m 644 "$ROOT/LICENSE-MIT" "$ROOT/LICENSE-APACHE" "$tree/usr/share/licen
 mv "$tree/usr/share/zsh/vendor-completions" "$tree/usr/share/zsh/site-functions"
 find "$tree" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
+payload=w19.zstdio
+[ "$profile" = dist ] || payload=w1.zstdio # a test package is unpacked as often as it is packed
 mkdir -p "$OUT"
 rpmbuild -bb --quiet --target x86_64-linux \
   --define "_topdir $work/rpm" --define "_rpmdir $work/out" --define "_buildhost localhost" \
   --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" \
-  --define "package_version $version" --define "glibc_oldest $GLIBC_OLDEST" --define "tree $tree" \
+  --define "package_version $version" --define "glibc_oldest $GLIBC_OLDEST" --define "tree $tree" --define "payload $payload" \
   --define "changelog_date $(date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')" \
   "$ROOT/packaging/rpm/lamplighter.spec"
 cp "$work"/out/x86_64/*.rpm "$OUT/"

@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/../versions.sh"
 profile=${1:-dist}
 version=${PACKAGE_VERSION:-$VERSION}
-for kind in deb rpm; do "$ROOT/packaging/$kind/build.sh" "$profile" >/dev/null; done
+packages "$profile" "$version"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$OUT/lamplighter_${version}_amd64.deb" "$OUT/lamplighter-$version-1.x86_64.rpm" "$work/"

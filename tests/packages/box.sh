@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # box.sh: a real systemd as PID 1 (Debian 12) in a folder, by systemd-nspawn; boots in about a second. Used by the tests beside it.
 #   box.sh base                  makes the root file system all boxes start from, once: $CACHE/packaging/box-HASH (minutes; 500 MB)
-#   box.sh boot DIR [--own-root] boots a box: the base with a layer of its own in DIR, or DIR/root as it is
+#   box.sh can                   says why this machine cannot boot a box, and fails; silent where it can
+#   box.sh lay DIR [ROOT]        lays out a box, not switched on: a layer of its own in DIR over the base, or over the folder ROOT
+#   box.sh boot DIR              switches it on; lays it out over the base first if nobody did
 #   box.sh exec DIR CMD...       runs a command in it
 #   box.sh root DIR              prints where its files are
+#   box.sh off DIR               shuts it down in order; its files stay
 #   box.sh kill DIR              ends it as a power failure would; what was written stays
-#   box.sh down DIR              shuts it down
+#   box.sh down DIR              ends it at once and unmounts its files
 # A box has a network namespace of its own with nothing but loopback: no server of this machine is reached, none of its ports taken.
 # $CACHE is ~/.cache/lamplighter, or $LAMPLIGHTER_CACHE. Needs root, systemd-container, debootstrap, iproute2; no systemd on the host.
 set -euo pipefail
@@ -14,12 +17,27 @@ CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 die() { echo "box.sh: $*" >&2; exit 1; }
 SUITE=bookworm
 PACKAGES=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps,ca-certificates,curl,openssl,python3,python3-distro,libjemalloc2,libaio1,libnuma1
-MORE="apache2 php-fpm php-mysql"
+MORE="apache2 php-fpm php-mysql rpm cloud-init"
 recipe=$(printf '%s' "$SUITE $PACKAGES $MORE 1" | sha256sum | cut -c1-12)
 BASE=$CACHE/packaging/box-$recipe
 
 command=${1:?usage: see the head of this file}
 shift
+
+# can: each thing a box needs of the kernel and of this user, tried for real in a namespace that is gone afterwards
+can() {
+  [ "$(id -u)" = 0 ] || die "needs root; this is user $(id -un)"
+  local trial
+  trial=$(mktemp -d)
+  # shellcheck disable=SC2064
+  trap "rm -rf --one-file-system '$trial'" EXIT
+  mkdir "$trial/lower" "$trial/upper" "$trial/work" "$trial/root" "$trial/cgroup"
+  unshare -m --propagation private true 2>/dev/null || die "no mount namespaces here (a container without CAP_SYS_ADMIN?)"
+  unshare -m --propagation private mount -t cgroup2 cgroup2 "$trial/cgroup" 2>/dev/null || die "cgroup2 cannot be mounted here"
+  unshare -m --propagation private mount -t overlay overlay -o "lowerdir=$trial/lower,upperdir=$trial/upper,workdir=$trial/work" "$trial/root" 2>/dev/null ||
+    die "no overlay can be mounted in ${TMPDIR:-/tmp} (set TMPDIR to a folder of ext4, xfs or tmpfs)"
+  unshare -n -p -u -i --fork true 2>/dev/null || die "no namespaces for network, processes, names and messages here"
+}
 
 make_base() {
   [ ! -e "$BASE/complete" ] || return 0
@@ -48,6 +66,8 @@ make_base() {
   # as a freshly made machine: nothing of the web server runs until somebody says so
   chroot "$BASE/root" systemctl -q disable apache2 php8.2-fpm apache-htcacheclean 2>/dev/null || true
   ln -sf /dev/null "$BASE/root/etc/systemd/system/console-getty.service"
+  # costs every boot seconds; the test that wants it takes this away
+  touch "$BASE/root/etc/cloud/cloud-init.disabled"
   : >"$BASE/root/etc/machine-id"
   mkdir -p "$BASE/root/var/log/journal"
   touch "$BASE/complete"
@@ -64,6 +84,7 @@ unmount() { ! mountpoint -q "$DIR/root" || umount "$DIR/root" || umount -l "$DIR
 
 case $command in
   base) make_base; echo "$BASE/root"; exit 0 ;;
+  can) can; exit 0 ;;
 esac
 DIR=${1:?DIR}
 shift
@@ -71,14 +92,17 @@ mkdir -p "$DIR"
 DIR=$(cd "$DIR" && pwd)
 # short names: interfaces and machines have limits; unlike any other box at this moment
 name=box-$(printf '%s' "$DIR" | sha256sum | cut -c1-8)
+lay() {
+  local lower=${1:-}
+  [ -n "$lower" ] || { make_base; lower=$BASE/root; }
+  mkdir -p "$DIR/upper" "$DIR/work" "$DIR/root"
+  mountpoint -q "$DIR/root" || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root"
+}
 case $command in
+  lay) lay "${1:-}" ;;
   boot)
     ! is_up || die "it is up"
-    if [ "${1:-}" != --own-root ]; then
-      make_base
-      mkdir -p "$DIR/upper" "$DIR/work" "$DIR/root"
-      mountpoint -q "$DIR/root" || mount -t overlay overlay -o "lowerdir=$BASE/root,upperdir=$DIR/upper,workdir=$DIR/work" "$DIR/root"
-    fi
+    mountpoint -q "$DIR/root" || lay
     [ -e "/run/netns/$name" ] || { ip netns add "$name"; ip -n "$name" link set lo up; }
     arguments=(--boot --directory="$DIR/root" --machine="$name" --register=no --keep-unit --network-namespace-path="/run/netns/$name"
       --console=passive --link-journal=no --resolv-conf=off --timezone=off --quiet)
@@ -87,21 +111,22 @@ case $command in
     setsid unshare -m --propagation private -- sh -c 'umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"' sh \
       systemd-nspawn "${arguments[@]}" </dev/null >"$DIR/nspawn.log" 2>&1 &
     echo $! >"$DIR/nspawn.pid"
-    for _ in $(seq 300); do
+    for _ in $(seq 600); do
       sleep 0.1
       is_up || { cat "$DIR/nspawn.log" >&2; die "it ended at once"; }
       [ -n "$(init)" ] && state=$(inside systemctl is-system-running 2>/dev/null || true) && case $state in running | degraded) exit 0 ;; esac
     done
-    die "not up after 30 s"
+    cat "$DIR/nspawn.log" >&2
+    die "not up after a minute"
     ;;
   exec) is_up || die "not up"; inside "$@" ;;
   root) echo "$DIR/root" ;;
-  kill | down)
+  off | kill | down)
     if is_up; then
       p=$(pid)
-      if [ "$command" = kill ]; then kill -KILL "$(init)"; else kill -TERM "$p"; fi
-      for _ in $(seq 200); do [ -d "/proc/$p" ] || break; sleep 0.1; done
-      [ ! -d "/proc/$p" ] || kill -KILL "$p"
+      if [ "$command" = off ]; then kill -TERM "$p"; else kill -KILL "$(init)"; fi
+      for _ in $(seq 1200); do [ -d "/proc/$p" ] || break; sleep 0.1; done
+      [ ! -d "/proc/$p" ] || { kill -KILL "$p"; [ "$command" != off ] || die "it did not shut down within two minutes"; }
     fi
     rm -f "$DIR/nspawn.pid"
     if [ "$command" = down ]; then

@@ -117,17 +117,21 @@ fn installed_enabled_twice_updated_while_it_runs_and_uninstalled() {
         "the old version's folder is gone"
     );
 
-    // what watches goes on after the command: a machine that stops serving is told
+    watched_and_uninstalled(&machine);
+}
+
+/// What watches goes on after the command; an enable starts again what was stopped; uninstall leaves the configuration only.
+fn watched_and_uninstalled(machine: &Machine) {
     machine.run("systemctl stop lamplighter");
     machine.run("systemctl restart lamplighter-extension");
     poll::until(SOON, "an error in the status", || {
-        let said = judge(&machine, &format!("look - {NEW}.0 2"));
+        let said = judge(machine, &format!("look - {NEW}.0 2"));
         (said["status"] == "error").then_some(()).ok_or(said)
     });
-    let said = enable(&machine, NEW, 3, &settings(CONFIGURATION));
+    let said = enable(machine, NEW, 3, &settings(CONFIGURATION));
     assert_eq!(said["status"], "success", "enable starts it again: {said}");
 
-    let said = judge(&machine, &format!("uninstall - {NEW}.0 3"));
+    let said = judge(machine, &format!("uninstall - {NEW}.0 3"));
     assert_eq!(said["outcome"], "ok", "{said}");
     machine.run(
         "! test -e /usr/bin/lamplighter && ! systemctl is-active lamplighter lamplighter-extension",
@@ -194,8 +198,13 @@ fn wrong_settings_are_told_and_change_nothing() {
         assert_eq!(machine.unit("MainPID"), pid);
         assert_eq!(machine.probe("/lb").0, 200, "the one before goes on");
     }
+    unreadable_settings_and_unwritable_status(&machine);
+    let said = enable(&machine, OLD, 22, &settings(CONFIGURATION));
+    assert_eq!(said["status"], "success", "and all is well again: {said}");
+}
 
-    // settings that are no JSON, and a status folder that cannot be written
+/// Settings that are no JSON, and a status folder that cannot be written: each has its exit code, and says so.
+fn unreadable_settings_and_unwritable_status(machine: &Machine) {
     let folder = machine.run("ls -d /var/lib/waagent/Lamplighter*/");
     let script = format!(
         "cd {folder}; printf '{{' >config/20.settings; export ConfigSequenceNumber=20; ./handler enable || echo code $?; cat status/20.status"
@@ -212,8 +221,6 @@ fn wrong_settings_are_told_and_change_nothing() {
         said.contains("code 55") && said.contains("cannot be written"),
         "{said}"
     );
-    let said = enable(&machine, OLD, 22, &settings(CONFIGURATION));
-    assert_eq!(said["status"], "success", "and all is well again: {said}");
 }
 
 #[test]
@@ -246,4 +253,91 @@ fn killed_half_way_it_is_repeated_to_the_same_end() {
         "no trial is left"
     );
     machine.wait_lb(200);
+}
+
+/// The handler's folder in the machine, and a script that runs one of its commands there.
+fn command(machine: &Machine, sequence: u32, name: &str) -> (bool, String) {
+    machine.attempt(&format!(
+        "cd $(ls -d /var/lib/waagent/Lamplighter*/) && ConfigSequenceNumber={sequence} ./handler {name}"
+    ))
+}
+
+#[test]
+fn what_takes_long_is_transitioning_and_what_is_disabled_or_reset_comes_back() {
+    let machine = machine();
+    // Apache does not run: the agent does, and the load balancer is told 503
+    let configuration =
+        format!("{CONFIGURATION}[health.web]\nurl = \"http://127.0.0.1/healthz.php\"\n");
+    let given = settings(&configuration);
+    let said = enable(&machine, OLD, 1, &given);
+    assert_eq!(
+        (&said["outcome"], &said["status"]),
+        (&json!("ok"), &json!("transitioning")),
+        "{said}"
+    );
+    assert_eq!(said["heartbeat"]["status"], "ready", "{said}");
+    machine.run("systemctl start apache2 php8.2-fpm");
+    // nobody runs a command meanwhile: the unit that watches tells it
+    poll::until(SOON, "success in the status", || {
+        let said = judge(&machine, &format!("look - {OLD}.0 1"));
+        (said["status"] == "success").then_some(()).ok_or(said)
+    });
+
+    // disabled, the agent goes on: the application reaches its database through it
+    let pid = machine.unit("MainPID");
+    assert!(command(&machine, 1, "disable").0);
+    assert_eq!(machine.probe("/lb").0, 200);
+    assert_eq!(machine.unit("MainPID"), pid);
+    let said = judge(&machine, &format!("look - {OLD}.0 1"));
+    assert_eq!(said["heartbeat"]["status"], "notready", "{said}");
+    machine.run("! systemctl is-active lamplighter-extension");
+
+    // reset: what the handler remembers is gone, what serves is not, and it may be repeated
+    for _ in 0..2 {
+        let (good, text) = command(&machine, 1, "reset");
+        assert!(good, "{text}");
+    }
+    machine.run("! ls /var/lib/waagent/Lamplighter*/status/*.status 2>/dev/null");
+    assert_eq!(machine.probe("/lb").0, 200);
+    let said = enable(&machine, OLD, 1, &given);
+    assert_eq!(said["status"], "success", "{said}");
+    assert_eq!(said["heartbeat"]["status"], "ready", "{said}");
+
+    // whoever asked for it loses configuration and state with the extension
+    let asked = json!({ "public": { "configuration": configuration, "purge": true } });
+    assert_eq!(enable(&machine, OLD, 2, &asked)["status"], "success");
+    assert_eq!(
+        judge(&machine, &format!("uninstall - {OLD}.0 2"))["outcome"],
+        "ok"
+    );
+    machine.run(
+        "! test -e /etc/lamplighter && ! test -e /var/lib/lamplighter && ! test -e /var/lib/lamplighter-extension",
+    );
+}
+
+#[test]
+fn on_a_full_disk_the_status_says_so_and_the_next_try_succeeds() {
+    let machine = machine();
+    machine.run("mkdir -p /usr/share/doc/lamplighter; mount -t tmpfs -o size=64k small /usr/share/doc/lamplighter");
+    let said = enable(&machine, OLD, 1, &settings(CONFIGURATION));
+    assert_ne!(said["outcome"], "ok", "{said}");
+    let journal = machine.run(
+        "cat /var/lib/waagent/log/*/handler.log /var/lib/waagent/log/handler.log 2>/dev/null || true",
+    );
+    assert!(journal.contains("No space left"), "{journal}");
+    machine.run("! test -e /usr/bin/lamplighter");
+    assert_eq!(machine.run("dpkg --audit"), "");
+    let status = machine.run("cat /var/lib/waagent/Lamplighter*/status/*.status");
+    let status: Value = serde_json::from_str(&status).expect("a status that is JSON");
+    assert_eq!(status[0]["status"]["status"], "error", "{status}");
+    assert_eq!(status[0]["status"]["code"], 52, "{status}");
+
+    machine.run("umount /usr/share/doc/lamplighter");
+    let said = enable(&machine, OLD, 1, &settings(CONFIGURATION));
+    assert_eq!(
+        (&said["outcome"], &said["status"]),
+        (&json!("ok"), &json!("success")),
+        "{said}"
+    );
+    assert_eq!(machine.probe("/lb").0, 200);
 }

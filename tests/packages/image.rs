@@ -1,24 +1,24 @@
 //! The golden image, and the ways in that need no image: built, booted twice, and watched until it serves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::machine::{Machine, OLD, SOON, package};
+use crate::machine::{Machine, OLD, SOON, deb, package};
+use crate::support::scratch::Scratch;
 use crate::support::{poll, programs};
 
-/// A machine of this image, not switched on.
-fn instance(image: &std::path::Path) -> Machine {
-    let machine = Machine::off();
+/// The image, unpacked: what the disk of each of its machines begins with.
+fn disk(image: &Path, scratch: &Scratch) -> PathBuf {
     let unpacked = Command::new("tar")
-        .args(["-xf"])
+        .args(["--xattrs", "-xf"])
         .arg(image)
         .arg("-C")
-        .arg(machine.root().parent().expect("a folder"))
+        .arg(scratch.path())
         .status()
         .expect("tar runs");
     assert!(unpacked.success(), "cannot unpack {}", image.display());
-    machine
+    scratch.join("root")
 }
 
 fn build() -> PathBuf {
@@ -35,24 +35,65 @@ fn build() -> PathBuf {
 
 const CONFIGURATION: &str = "[health]\n\n[health.web]\nurl = \"http://127.0.0.1/healthz.php\"\n";
 
+/// A page of an application, and what it says.
+const PAGE: &str = "<?php echo 6 * 7, \" \", PHP_SAPI;";
+const SAID: &str = "42 fpm-fcgi";
+
+/// A machine of the image that is told its configuration by cloud-init, from the user data of `packaging/image`.
+fn told_by_cloud_init(disk: &Path) {
+    let machine = Machine::off(Some(disk));
+    let write = |file: &str, text: &str| {
+        let file = machine.root().join(file);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, text).expect("written");
+    };
+    let user_data = programs::tests_dir().join("../packaging/image/cloud-init.yaml");
+    let user_data = std::fs::read_to_string(user_data).expect("the user data");
+    write("var/lib/cloud/seed/nocloud/user-data", &user_data);
+    write(
+        "var/lib/cloud/seed/nocloud/meta-data",
+        "instance-id: third\nlocal-hostname: third\n",
+    );
+    write(
+        "etc/cloud/cloud.cfg.d/99-test.cfg",
+        "datasource_list: [NoCloud, None]\nlocale: false\n",
+    );
+    std::fs::remove_file(machine.root().join("etc/cloud/cloud-init.disabled"))
+        .expect("cloud-init is in the image");
+    let boot = Instant::now();
+    machine.start();
+    machine.wait_lb(200);
+    eprintln!(
+        "power on to /lb 200, told by cloud-init: {:?}",
+        boot.elapsed()
+    );
+    assert_eq!(
+        machine.run("stat -c '%U:%G %a' /etc/lamplighter/lamplighter.toml"),
+        "root:lamplighter 640"
+    );
+    assert_eq!(machine.run("hostname"), "third");
+    machine.run("cloud-init status --wait | grep -q 'status: done'");
+    machine.run("cloud-init schema --config-file /var/lib/cloud/seed/nocloud/user-data");
+}
+
 #[test]
 fn two_machines_of_one_image_serve_and_are_not_the_same() {
     let image = build();
-    let [first, second] = [(); 2].map(|()| instance(&image));
-    for machine in [&first, &second] {
-        let root = machine.root();
-        for gone in ["etc/machine-id", "var/lib/lamplighter", "etc/hostname"] {
-            let left = std::fs::read(root.join(gone)).unwrap_or_default();
-            assert!(left.is_empty(), "{gone} is in the image");
-        }
-        let configured = std::fs::read_dir(root.join("etc/lamplighter"))
-            .expect("the folder")
-            .count();
-        assert_eq!(configured, 0, "a configuration is in the image");
+    let scratch = Scratch::new("image");
+    let disk = disk(&image, &scratch);
+    for gone in ["etc/machine-id", "var/lib/lamplighter", "etc/hostname"] {
+        let left = std::fs::read(disk.join(gone)).unwrap_or_default();
+        assert!(left.is_empty(), "{gone} is in the image");
     }
+    let configured = std::fs::read_dir(disk.join("etc/lamplighter"))
+        .expect("the folder")
+        .count();
+    assert_eq!(configured, 0, "a configuration is in the image");
+    std::fs::write(disk.join("var/www/html/page.php"), PAGE).expect("a page");
+    let [first, second] = [(); 2].map(|()| Machine::off(Some(&disk)));
 
     // the configuration comes while it runs, as cloud-init writes it
-    first.start(&["--own-root"]);
+    first.start();
     assert_eq!(first.wait_lb(503), "waiting for configuration");
     first.run(&format!(
         "printf '{}' >/etc/lamplighter/lamplighter.toml",
@@ -67,7 +108,7 @@ fn two_machines_of_one_image_serve_and_are_not_the_same() {
     let file = second.root().join("etc/lamplighter/lamplighter.toml");
     std::fs::write(file, CONFIGURATION).expect("written");
     let boot = Instant::now();
-    second.start(&["--own-root"]);
+    second.start();
     second.wait_lb(200);
     eprintln!("power on to /lb 200: {:?}", boot.elapsed());
 
@@ -76,10 +117,15 @@ fn two_machines_of_one_image_serve_and_are_not_the_same() {
         assert_eq!(id.len(), 32, "{id}");
         id
     };
-    assert_ne!(identity(&first), identity(&second));
-    // the page is there, and says nothing about itself
-    let head = first.run("curl -sI http://127.0.0.1/healthz.php");
-    assert!(!head.contains("PHP") && !head.contains("Debian"), "{head}");
+    let name = identity(&first);
+    assert_ne!(name, identity(&second));
+    for machine in [&first, &second] {
+        // pages are served, and say nothing about what serves them
+        let page = machine.run("curl -fsS http://127.0.0.1/page.php");
+        assert_eq!(page, SAID);
+        let head = machine.run("curl -fsSI http://127.0.0.1/page.php");
+        assert!(!head.contains("PHP") && !head.contains("Debian"), "{head}");
+    }
     // the order of a shutdown: the agent, which sheds, before Apache
     let after = first.unit("After");
     assert!(
@@ -87,10 +133,67 @@ fn two_machines_of_one_image_serve_and_are_not_the_same() {
         "{after}"
     );
 
-    // a reboot of the machine: what was there before is not believed, and it serves again
+    // a reboot: what was there before is not believed, and it serves again, as the same machine
     first.shut_down();
-    first.start(&["--own-root"]);
+    first.start();
     first.wait_lb(200);
+    assert_eq!(name, identity(&first));
+    assert_eq!(first.run("curl -fsS http://127.0.0.1/page.php"), SAID);
+    told_by_cloud_init(&disk);
+}
+
+#[test]
+fn an_image_of_a_machine_that_served_holds_nothing_of_it() {
+    let machine = Machine::boot();
+    for script in ["provision.sh", "deprovision.sh"] {
+        let script = programs::tests_dir()
+            .join("../packaging/image")
+            .join(script);
+        machine.put(&script, "/var/tmp/image");
+    }
+    machine.run(&format!(
+        "bash /var/tmp/image/provision.sh /var/tmp/{}",
+        deb(OLD)
+    ));
+    // its server is away; what is not the instance's is taken off first: deprovisioning means what it says
+    machine.run(&format!(
+        "umount {}
+         printf app-secret >/etc/lamplighter/mysql-app; chgrp lamplighter /etc/lamplighter/mysql-app; chmod 640 /etc/lamplighter/mysql-app
+         systemctl start apache2 php8.2-fpm
+         sed '/^tls/d' /opt/box/shop.toml >/etc/lamplighter/lamplighter.toml",
+        programs::cache().join("mysql9").display()
+    ));
+    machine.wait_lb(200);
+    let name = machine.run("cat /etc/machine-id");
+    // what a machine gathers in its life: keys, a history, a log, state, the guest agent's folder of the extension
+    machine.run(
+        "mkdir -p /etc/ssh ~/.ssh /var/lib/lamplighter-extension
+         echo app-secret | tee /etc/ssh/ssh_host_ed25519_key ~/.ssh/id_ed25519 ~/.bash_history /var/lib/lamplighter/state >/dev/null
+         echo app-secret >/var/log/some.log; logger app-secret; journalctl --sync",
+    );
+    machine.run("bash /var/tmp/image/deprovision.sh");
+    machine.power_off();
+
+    let left = Command::new("grep")
+        .args(["-rls", "app-secret"])
+        .args(
+            ["etc", "root", "home", "opt", "tmp", "var", "usr"]
+                .map(|part| machine.root().join(part)),
+        )
+        .output()
+        .expect("grep runs");
+    // the tests' own scripts are no part of an instance
+    let left = String::from_utf8_lossy(&left.stdout)
+        .lines()
+        .filter(|path| !path.contains("/opt/box/"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(left, "");
+
+    machine.start();
+    assert_eq!(machine.wait_lb(503), "waiting for configuration");
+    assert_ne!(machine.run("cat /etc/machine-id"), name);
+    machine.run("curl -fsS http://127.0.0.1/healthz.php | grep -qx ok");
 }
 
 /// The commands of the VM application, as docs/install.md has them.

@@ -23,7 +23,7 @@ pub(crate) struct Machine {
 
 /// The file of this run's packages, made by `packaging/test.sh`.
 pub(crate) fn package(name: &str) -> PathBuf {
-    let default = programs::tests_dir().join("../target/packages");
+    let default = programs::tests_dir().join("../target/packages/test");
     let folder = std::env::var_os("OUT").map_or(default, PathBuf::from);
     let path = folder.join(name);
     assert!(
@@ -48,27 +48,37 @@ impl Machine {
     /// Boots a machine with Apache and PHP installed and stopped, and both versions of the package in `/var/tmp`.
     #[track_caller]
     pub(crate) fn boot() -> Self {
-        let machine = Self::off();
-        machine.start(&[]);
-        machine.put(&package(&deb(OLD)), "/var/tmp");
-        machine.put(&package(&deb(NEW)), "/var/tmp");
-        let tests = programs::tests_dir().join("packages/box");
-        machine.put(&tests, "/opt");
+        let machine = Self::off(None);
+        machine.start();
+        machine.equip();
         machine
     }
 
-    /// A machine that is not switched on.
-    pub(crate) fn off() -> Self {
-        Self {
+    /// A machine that is not switched on; its disk is the base's, or a copy of the root file system in `disk`.
+    #[track_caller]
+    pub(crate) fn off(disk: Option<&Path>) -> Self {
+        let machine = Self {
             scratch: Scratch::new("machine"),
             binds: programs::cache().join("mysql9").display().to_string(),
-        }
+        };
+        let disk = disk.map(|disk| disk.display().to_string());
+        let output = machine.boxed("lay", disk.as_deref().as_slice());
+        assert!(output.status.success(), "lay: {}", text(&output));
+        machine
+    }
+
+    /// Puts both versions of the package into `/var/tmp` and the tests' own scripts into `/opt/box`.
+    #[track_caller]
+    pub(crate) fn equip(&self) {
+        self.put(&package(&deb(OLD)), "/var/tmp");
+        self.put(&package(&deb(NEW)), "/var/tmp");
+        self.put(&programs::tests_dir().join("packages/box"), "/opt");
     }
 
     /// Switches it on.
     #[track_caller]
-    pub(crate) fn start(&self, arguments: &[&str]) {
-        let output = self.boxed("boot", arguments);
+    pub(crate) fn start(&self) {
+        let output = self.boxed("boot", &[]);
         assert!(output.status.success(), "boot: {}", text(&output));
         if let Ok(pid) = std::fs::read_to_string(self.scratch.join("nspawn.pid"))
             && let Ok(pid) = pid.trim().parse()
@@ -77,8 +87,16 @@ impl Machine {
         }
     }
 
-    /// Switches it off in an orderly way; its files stay.
+    /// Shuts it down in order; its files stay.
+    #[track_caller]
     pub(crate) fn shut_down(&self) {
+        let output = self.boxed("off", &[]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    /// Takes its power away; what was written stays.
+    #[track_caller]
+    pub(crate) fn power_off(&self) {
         let output = self.boxed("kill", &[]);
         assert!(output.status.success(), "{}", text(&output));
     }

@@ -15,3 +15,4 @@ mod image;
 mod machine;
 mod mishaps;
 mod restart;
+mod rpm;

@@ -43,6 +43,12 @@ fn what_is_wrong_with_the_configuration_is_said_once() {
     );
     let (good, said) = machine.attempt("lamplighter check");
     assert!(!good && said.contains("chmod"), "{said}");
+    machine.run("systemctl reset-failed lamplighter; systemctl restart lamplighter || true");
+    let journal = given_up(&machine);
+    assert!(
+        journal.contains("mysql-app") && journal.contains("chmod"),
+        "{journal}"
+    );
     machine.run("chgrp lamplighter /etc/lamplighter/mysql-app; chmod 640 /etc/lamplighter/mysql-app; lamplighter check");
 
     // put right, it starts
@@ -115,4 +121,52 @@ fn a_taken_port_a_missing_user_and_a_full_disk_are_said_and_got_over() {
     machine.install(NEW);
     machine.wait_lb(200);
     assert_eq!(machine.run("dpkg --audit"), "");
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_half_installed() {
+    let machine = Machine::boot();
+    machine.run("mkdir -p /usr/share/doc/lamplighter; mount -t tmpfs -o size=64k small /usr/share/doc/lamplighter");
+    let (good, said) = machine.attempt(&format!("dpkg -i /var/tmp/{}", deb(OLD)));
+    assert!(!good && said.contains("No space left"), "{said}");
+    machine.run("umount /usr/share/doc/lamplighter");
+    let left = machine.run(
+        "find / -xdev -path /proc -prune -o -path /var/tmp -prune -o -path ~/.cache -prune -o -name '*lamplighter*' -print | grep -v '^/usr/share/doc/lamplighter$' || true",
+    );
+    assert_eq!(left, "");
+    assert_eq!(machine.run("dpkg --audit"), "");
+    let state = machine
+        .attempt("dpkg-query -W -f '${db:Status-Status}' lamplighter 2>/dev/null")
+        .1;
+    assert!(state.is_empty() || state == "not-installed", "{state}");
+
+    machine.install(OLD);
+    assert_eq!(machine.wait_lb(503), "waiting for configuration");
+    assert_eq!(machine.run("dpkg -V lamplighter"), "");
+}
+
+#[test]
+fn booted_without_a_network_it_serves_and_names_the_server_that_is_away() {
+    let machine = Machine::boot();
+    machine.install(OLD);
+    machine.run(
+        "printf secret >/etc/lamplighter/mysql-app; chgrp lamplighter /etc/lamplighter/mysql-app; chmod 640 /etc/lamplighter/mysql-app
+         printf '[health]\\n[mysql]\\nprimary = \"shop.mysql.example:3306\"\\nuser = \"app\"\\npassword_file = \"mysql-app\"\\n[mysql.clients.shop]\\npeer_users = [\"www-data\"]\\n' >/etc/lamplighter/lamplighter.toml
+         lamplighter check
+         rm -f /etc/resolv.conf",
+    );
+    machine.shut_down();
+    machine.start();
+    // nothing but loopback, and no name server: the start ends, and a fault that every machine may have takes none out of the pool
+    assert_eq!(machine.wait_lb(200), "ready");
+    assert_eq!(machine.unit("NRestarts"), "0");
+    let status = poll::until(SOON, "a status that names the server", || {
+        let said = machine.attempt("lamplighter status --json").1;
+        if said.contains("shop.mysql.example") {
+            Ok(said)
+        } else {
+            Err(said)
+        }
+    });
+    assert!(status.contains("mysql"), "{status}");
 }

@@ -80,13 +80,58 @@ fn a_crash_or_a_hang_is_over_within_its_bound_and_leaves_no_dead_socket() {
     let journal = machine.run("journalctl -u lamplighter -b --no-pager -o cat");
     assert!(journal.contains("Watchdog timeout"), "{journal}");
 
-    // one thread of it alone cannot be stopped from outside; that a runtime that stands still is not fed is shown elsewhere
     machine.wait_lb(200);
     machine.run("systemctl stop lamplighter");
     assert_eq!(
         machine.run("ls /run/lamplighter/*.sock 2>/dev/null || true"),
         ""
     );
+}
+
+#[test]
+fn a_runtime_that_stands_still_is_started_again_and_one_worker_less_serves_on() {
+    let machine = Machine::boot();
+    machine.install(OLD);
+    machine.run(
+        "mkdir -p /etc/systemd/system/lamplighter.service.d
+         printf '[Service]\\nWatchdogSec=3s\\n' >/etc/systemd/system/lamplighter.service.d/watchdog.conf
+         systemctl daemon-reload
+         printf '[platform]\\nstall_after = \"1s\"\\n' >>/opt/box/shop.toml",
+    );
+    machine.serve();
+    let stall = |number: &str| {
+        machine.run(&format!(
+            "rm -f /tmp/stall; systemd-run -q --collect --property=StandardOutput=file:/tmp/stall --property=StandardError=file:/tmp/stall \
+               /opt/box/stall.py $(systemctl show -P MainPID lamplighter) lamplighter {number}
+             while ! test -s /tmp/stall; do :; done; cat /tmp/stall"
+        ))
+    };
+    let page = || {
+        machine
+            .attempt("curl -fsS -m 30 http://127.0.0.1/lamp.php")
+            .0
+    };
+
+    // all of its workers: the probe's thread and the one that feeds the watchdog still run, and the watchdog is not fed
+    let restarts = machine.unit("NRestarts");
+    let stopped: u32 = stall("all").parse().expect("a number");
+    assert!(stopped > 1, "{stopped}");
+    poll::until(SOON, "a restart by the watchdog", || {
+        let now = machine.unit("NRestarts");
+        (now != restarts).then_some(()).ok_or(now)
+    });
+    poll::until(SOON, "a page", page);
+    let journal = machine.run("journalctl -u lamplighter -b --no-pager -o cat");
+    assert!(journal.contains("a runtime stands still"), "{journal}");
+    assert!(journal.contains("Watchdog timeout"), "{journal}");
+    machine.wait_lb(200);
+
+    // one of them: either the others do its work or the watchdog ends it. Nobody is turned away for long
+    assert_eq!(stall("1"), "1");
+    for _ in 0..5 {
+        poll::until(SOON, "a page", page);
+    }
+    machine.wait_lb(200);
 }
 
 #[test]

@@ -213,11 +213,12 @@ def heartbeat(status, code, message):
 
 def look():
     """How the agent is: (status, code, message, parts)."""
-    code, state = run("systemctl", "show", "-p", "ActiveState,SubState,StatusText,ExecMainStatus", "lamplighter.service", timeout=20)
+    code, state = run("systemctl", "show", "-p", "ActiveState,SubState,StatusText,ExecMainStatus,Job", "lamplighter.service", timeout=20)
     unit = dict(line.split("=", 1) for line in state.splitlines() if "=" in line)
     text = unit.get("StatusText") or unit.get("SubState", "unknown")
     parts = [("service", "success" if unit.get("ActiveState") == "active" else "error", 0, text)]
-    if unit.get("ActiveState") in ("activating", "reloading"):
+    # a restart that is under way passes through all of these, and where it is between two of them its job is still there
+    if unit.get("ActiveState") in ("activating", "reloading", "deactivating") or unit.get("Job", "0") not in ("", "0"):
         parts = [("service", "transitioning", 0, text)]
         return "transitioning", 0, "the agent is starting", parts
     if unit.get("ActiveState") != "active":

@@ -49,6 +49,8 @@ make_base() {
   mirror=$(apt-get indextargets --no-release-info --format '$(REPO_URI)|$(RELEASE)' 'Created-By: Packages' | awk -F'|' -v s="$SUITE" '$2 == s { print $1; exit }')
   [ -n "$mirror" ] || mirror=$(grep -rhoE '(https?|mirror\+?[a-z]*|file)://[^ ]+/debian/?' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | grep -v security | head -1)
   [ -n "$mirror" ] || die "no $SUITE archive in this machine's apt sources"
+  # one that was interrupted
+  ! mountpoint -q "$BASE/root/proc" || umount "$BASE/root/proc"
   rm -rf --one-file-system "$BASE"
   mkdir -p "$BASE"
   echo "box.sh: making the root file system of the boxes (once, minutes)"

@@ -132,6 +132,7 @@ impl App {
         let last_probe = config.health.as_ref().map(LastProbe::new);
         let supervisor_config = SupervisorConfig {
             drain_deadline: config.shutdown.drain_deadline.get(),
+            command_deadline: config.shutdown.command_deadline.get(),
             shed_time: shed_time(last_probe.clone()),
         };
         let mut supervisor = Supervisor::new(supervisor_config, board.clone(), &registry)?;

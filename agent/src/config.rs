@@ -84,6 +84,8 @@ pub struct Shutdown {
     /// How long work in flight may take once the agent is leaving; what is left then is dropped. Default `30s`. Must stay
     /// below the unit's `TimeoutStopSec`.
     pub drain_deadline: Millis,
+    /// The same for `lamplighter drain`, after which the agent stays: what is not done by then goes on beside it. Default `5m`.
+    pub command_deadline: Millis,
     /// A program, with its arguments, that is run when the instance begins to leave. Default: none. It runs as the agent's user,
     /// with `LAMPLIGHTER_SOURCE` set to `signal`, `event` or `command`, and is killed when the load balancer's time is over.
     pub on_leave: Vec<String>,
@@ -95,6 +97,7 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self {
             drain_deadline: Millis::from_secs(30),
+            command_deadline: Millis::from_secs(300),
             on_leave: Vec::new(),
             on_return: Vec::new(),
         }
@@ -256,12 +259,14 @@ impl Config {
 
     fn own_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let deadline = self.shutdown.drain_deadline.get();
-        if deadline < Duration::from_millis(100) || deadline > Duration::from_secs(3600) {
-            problems.push(Problem::new(
-                "shutdown.drain_deadline",
-                "must be from 100ms to 1h",
-            ));
+        for (key, deadline) in [
+            ("shutdown.drain_deadline", self.shutdown.drain_deadline),
+            ("shutdown.command_deadline", self.shutdown.command_deadline),
+        ] {
+            let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
+            if !allowed.contains(&deadline.get()) {
+                problems.push(Problem::new(key, "must be from 100ms to 1h"));
+            }
         }
         for (key, program) in [
             ("shutdown.on_leave", &self.shutdown.on_leave),

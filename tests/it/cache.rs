@@ -121,6 +121,7 @@ impl Instance {
         let (registry, board) = (Registry::new(), HealthBoard::new());
         let supervisor_config = SupervisorConfig {
             drain_deadline: Duration::from_secs(10),
+            command_deadline: Duration::from_secs(10),
             shed_time: std::sync::Arc::new(|| Duration::ZERO),
         };
         let mut supervisor = Supervisor::new(supervisor_config, board.clone(), &registry).unwrap();

@@ -1,5 +1,6 @@
 //! One entry's life: a pass at once, then pauses and passes; what each means for health, gate and metrics.
 
+mod flush;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::health::{Gate, HealthWriter, Reach};
-use lamplighter_core::lifecycle::Tasks;
+use lamplighter_core::lifecycle::{Call, Duty, Tasks};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -103,6 +104,8 @@ enum Woken {
     Hook,
     /// Something was written here.
     Stirred,
+    /// The instance leaves.
+    Flush(Call),
 }
 
 impl<S: BlobStore> Job<S> {
@@ -117,11 +120,12 @@ impl<S: BlobStore> Job<S> {
             () = tokio::time::sleep(START_SPREAD.mul_f64(self.phase)) => {}
             () = tasks.draining() => {}
         }
+        let mut duty = self.duty(&tasks);
         let (mut failures, mut passes) = (0, 0_u64);
         while !tasks.is_draining() {
             let started = Instant::now();
             self.status.send_modify(|status| status.running = true);
-            let report = self.worker.pass(&self.engine).await;
+            let (report, called) = self.pass(&mut duty).await;
             let metrics = &self.engine.attempts.metrics;
             metrics
                 .cycle_seconds
@@ -140,14 +144,14 @@ impl<S: BlobStore> Job<S> {
             } else {
                 0
             };
-            if !report.again {
+            if let Some(call) = called {
+                self.flush(Some(&call), &tasks).await;
+            } else if !report.again {
                 let pause = self.pause_length(failures, passes);
-                self.pause(pause, &tasks).await;
+                self.pause(pause, &mut duty, &tasks).await;
             }
         }
-        // what was written here must not leave with the machine; whoever waits for us sets the time
-        let (_, report) = self.worker.push(&self.engine, true).await;
-        self.pushed(&report, &tasks);
+        self.flush_at_the_end(duty, &tasks).await;
     }
 
     fn name(&self) -> &str {
@@ -165,11 +169,12 @@ impl<S: BlobStore> Job<S> {
     }
 
     /// Waits for the next pass.
-    async fn pause(&mut self, pause: Duration, tasks: &Tasks) {
+    async fn pause(&mut self, pause: Duration, duty: &mut Option<Duty>, tasks: &Tasks) {
         let mut end = tokio::time::Instant::now() + pause;
         loop {
-            match self.wait(end, tasks).await {
+            match self.wait(end, duty, tasks).await {
                 Woken::Pass => return,
+                Woken::Flush(call) => self.flush(Some(&call), tasks).await,
                 Woken::Stirred => {
                     let (all, report) = self.worker.push(&self.engine, false).await;
                     if self.pushed(&report, tasks) || all {
@@ -189,7 +194,12 @@ impl<S: BlobStore> Job<S> {
         }
     }
 
-    async fn wait(&mut self, end: tokio::time::Instant, tasks: &Tasks) -> Woken {
+    async fn wait(
+        &mut self,
+        end: tokio::time::Instant,
+        duty: &mut Option<Duty>,
+        tasks: &Tasks,
+    ) -> Woken {
         let hook_due = self.hook.due_at().unwrap_or(end + FAILED_PAUSE_MIN);
         tokio::select! {
             () = tokio::time::sleep_until(end) => Woken::Pass,
@@ -197,6 +207,7 @@ impl<S: BlobStore> Job<S> {
             () = self.nudge.notified() => Woken::Pass,
             () = self.worker.stirred() => Woken::Stirred,
             () = tasks.draining() => Woken::Pass,
+            call = flush::called(duty) => Woken::Flush(call),
             Some(command) = self.commands.recv() => match command {
                 Command::RollBack(to, reply) => {
                     let done = self.worker.roll_back(to).await;

@@ -286,6 +286,41 @@ impl Mirror {
         Ok(all)
     }
 
+    /// Sends all that differs from what was agreed on, whether or not anybody saw it being written, and without waiting until it
+    /// has been left alone. Deletes nothing that nobody saw deleted.
+    pub(crate) async fn flush<S: BlobStore>(
+        &mut self,
+        engine: &Engine<S>,
+        report: &mut Report,
+    ) -> Result<(), CycleError> {
+        // it may be the first that is asked of the storage
+        let refreshed = engine.attempts.for_one_pass();
+        let refreshed = refreshed.once(engine.store.refresh_credential()).await;
+        refreshed.map_err(CycleError::Credential)?;
+        let root = engine.open_root().await?;
+        self.open(engine).await?;
+        let found = walk(&root, &Filters::new(&engine.config.filters)?).await?;
+        for (name, look) in found.files {
+            let agreed = self.agreed.get(&name).map(|it| it.fingerprint);
+            if agreed != Some(look.fingerprint) {
+                let new = (Some(look), Instant::now());
+                self.stirred.entry(name).or_insert(new);
+            }
+        }
+        self.count_unsent(engine);
+        self.push(engine, true, report).await.map(drop)
+    }
+
+    /// How many files changed here and were not sent yet, as far as it is known.
+    pub(crate) fn unsent(&self) -> usize {
+        self.stirred.len()
+    }
+
+    fn count_unsent<S>(&self, engine: &Engine<S>) {
+        let unsent = i64::try_from(self.unsent()).unwrap_or(i64::MAX);
+        engine.attempts.metrics.queue.set(unsent);
+    }
+
     /// Without a debounce, everything that stirred counts as left alone.
     fn settle_down(&mut self, now: bool) {
         if now {
@@ -330,11 +365,7 @@ impl Mirror {
             }
             self.stirred.insert(name, (look, Instant::now()));
         }
-        engine
-            .attempts
-            .metrics
-            .queue
-            .set(i64::try_from(self.stirred.len()).unwrap_or(i64::MAX));
+        self.count_unsent(engine);
         Ok(stir.all)
     }
 

@@ -63,6 +63,23 @@ impl Worker {
         }
     }
 
+    /// Whether what is written here is sent.
+    pub(crate) const fn sends(&self) -> bool {
+        matches!(self, Self::Mirror(_))
+    }
+
+    /// Sends all that was written here and not yet. How many files are left, and what was done.
+    pub(crate) async fn flush<S: BlobStore>(&mut self, engine: &Engine<S>) -> (usize, Report) {
+        let mut report = Report::with(Outcome::Done);
+        let Self::Mirror(mirror) = self else {
+            return (0, report);
+        };
+        if let Err(error) = mirror.flush(engine, &mut report).await {
+            report.outcome = Outcome::Failed(error);
+        }
+        (mirror.unsent(), report)
+    }
+
     /// Goes back to an earlier release.
     pub(crate) async fn roll_back(&mut self, to: Option<String>) -> Result<String, String> {
         match self {

@@ -13,6 +13,8 @@ pub enum DrainSource {
     Event,
     /// `lamplighter drain`: every step, and stay, until `undrain` or a signal.
     Command,
+    /// A successor on this machine goes on with whatever is left: nothing need be taken away in a hurry. Nobody asks for it by name.
+    Restart,
 }
 
 impl DrainSource {
@@ -23,6 +25,7 @@ impl DrainSource {
             Self::Signal => "signal",
             Self::Event => "event",
             Self::Command => "command",
+            Self::Restart => "restart",
         }
     }
 }
@@ -111,6 +114,7 @@ impl Wanted {
             DrainSource::Signal => &mut self.signal,
             DrainSource::Event => &mut self.event,
             DrainSource::Command => &mut self.command,
+            DrainSource::Restart => return false,
         };
         let changed = *flag != wanted;
         *flag = wanted;

@@ -63,6 +63,8 @@ pub type ShedTime = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub struct SupervisorConfig {
     /// How long work in flight may take before it is dropped.
     pub drain_deadline: Duration,
+    /// The same for a [`DrainSource::Command`], which ends no process and so need not be in such a hurry.
+    pub command_deadline: Duration,
     /// How long the load balancer is given to look away.
     pub shed_time: ShedTime,
 }
@@ -71,6 +73,7 @@ impl fmt::Debug for SupervisorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupervisorConfig")
             .field("drain_deadline", &self.drain_deadline)
+            .field("command_deadline", &self.command_deadline)
             .finish_non_exhaustive()
     }
 }
@@ -244,7 +247,7 @@ impl Supervisor {
                     }
                     Request::Drain(DrainSource::Event, limit) => event = Some(limit),
                     Request::Undrain(DrainSource::Event) => event = None,
-                    Request::Drain(DrainSource::Command, _) | Request::Undrain(_) => {
+                    Request::Drain(DrainSource::Command | DrainSource::Restart, _) | Request::Undrain(_) => {
                         tracing::warn!("not started yet: ask again once the agent is ready");
                     }
                 },
@@ -321,7 +324,7 @@ impl Supervisor {
         };
         let budget = match limit {
             Some(limit) => Budget::within(limit, shed),
-            None => Budget::after(self.config.drain_deadline, shed),
+            None => Budget::after(self.deadline(source), shed),
         };
         tracing::info!(
             source = source.label(),
@@ -338,8 +341,20 @@ impl Supervisor {
         Some(match source {
             // the parts themselves end in the same order: see `drain`
             DrainSource::Signal => Box::pin(steps.shed()),
-            DrainSource::Event | DrainSource::Command => Box::pin(steps.all()),
+            DrainSource::Event | DrainSource::Command | DrainSource::Restart => {
+                Box::pin(steps.all())
+            }
         })
+    }
+
+    /// How long leaving may take if whoever asked did not say.
+    const fn deadline(&self, source: DrainSource) -> Duration {
+        match source {
+            DrainSource::Command => self.config.command_deadline,
+            DrainSource::Signal | DrainSource::Event | DrainSource::Restart => {
+                self.config.drain_deadline
+            }
+        }
     }
 
     /// Whether nobody wants the instance away any more.
@@ -365,8 +380,11 @@ impl Supervisor {
         let start = tokio::time::Instant::now();
         let budget = Budget::after(self.config.drain_deadline, Duration::ZERO);
         if self.departures.progress().is_none() {
-            self.departures
-                .begin(DrainSource::Signal, budget.end(Step::Left));
+            let source = match self.phase() {
+                Phase::HandingOver => DrainSource::Restart,
+                _ => DrainSource::Signal,
+            };
+            self.departures.begin(source, budget.end(Step::Left));
         }
         for (stage, step) in Stage::DRAINING {
             if !self.drains() {

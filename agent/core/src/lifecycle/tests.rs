@@ -71,6 +71,7 @@ fn stage(drain_time: Duration) -> Stage1 {
     let board = HealthBoard::new();
     let config = SupervisorConfig {
         drain_deadline: DEADLINE,
+        command_deadline: DEADLINE,
         shed_time: Arc::new(|| SHED),
     };
     let mut supervisor = Supervisor::new(config, board.clone(), &Registry::new()).unwrap();
@@ -254,6 +255,7 @@ async fn a_panicking_task_is_counted_and_hurts_nobody_else() {
     let registry = Registry::new();
     let config = SupervisorConfig {
         drain_deadline: DEADLINE,
+        command_deadline: DEADLINE,
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(config, HealthBoard::new(), &registry).unwrap();
@@ -361,6 +363,7 @@ impl Subsystem for Slow {
 async fn a_signal_ends_the_parts_one_after_the_other() {
     let config = SupervisorConfig {
         drain_deadline: DEADLINE,
+        command_deadline: DEADLINE,
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(config, HealthBoard::new(), &Registry::new()).unwrap();
@@ -422,6 +425,7 @@ async fn a_restart_waits_for_the_connected_but_not_for_ever() {
 
         let config = SupervisorConfig {
             drain_deadline: DEADLINE,
+            command_deadline: DEADLINE,
             shed_time: Arc::new(|| SHED),
         };
         let mut supervisor = Supervisor::new(config, HealthBoard::new(), &Registry::new()).unwrap();

@@ -64,6 +64,7 @@ fn site(limits: Limits) -> Site {
     };
     let config = SupervisorConfig {
         drain_deadline: Duration::from_secs(5),
+        command_deadline: Duration::from_secs(5),
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(config, HealthBoard::new(), &registry).unwrap();

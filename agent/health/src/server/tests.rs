@@ -313,6 +313,7 @@ fn a_taken_address_is_named_with_its_key() {
     let board = HealthBoard::new();
     let shed = SupervisorConfig {
         drain_deadline: Duration::ZERO,
+        command_deadline: Duration::ZERO,
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let supervisor = Supervisor::new(shed, board.clone(), &registry).unwrap();

@@ -8,7 +8,8 @@
 //!          ▲                                                                               │
 //!          └───────────────────────────── pause with jitter ◀─── failed, lease lost ◀──────┘
 //! ```
-//! Draining ends it anywhere; a run gives its lease back first, so that another instance goes on at once.
+//! Draining ends it anywhere; a run gives its lease back first, so that another instance goes on at once. An instance that leaves and
+//! stays (an event, a command) does the same and begins no other run until it is called back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use lamplighter_core::fault::chain;
 use lamplighter_core::health::{HealthWriter, Reach};
-use lamplighter_core::lifecycle::Tasks;
+use lamplighter_core::lifecycle::{Duty, Step, Tasks};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -89,6 +90,8 @@ pub(crate) struct JobContext {
 /// What comes after a step.
 enum Next {
     Wait(Duration),
+    /// The instance leaves: others may run it.
+    Away,
     /// Nothing more to do, or the agent is leaving.
     End,
 }
@@ -107,9 +110,16 @@ impl Job {
     pub(crate) async fn live(self, mut context: JobContext) {
         let started = Instant::now();
         let mut backoff = Backoff::new(RETRY.0, RETRY.1.min(self.config.interval().get()));
+        let name = format!("warm:{}", self.config.name);
+        let mut duty = context.tasks.duty(Step::Releasing, &name);
         loop {
             let pause = match self.step(&mut context, started.elapsed()).await {
                 Ok(Next::End) => break,
+                Ok(Next::Away) => {
+                    stay_away(&mut duty, &context.tasks).await;
+                    backoff.reset();
+                    continue;
+                }
                 Ok(Next::Wait(pause)) => {
                     backoff.reset();
                     delayed(pause)
@@ -126,6 +136,7 @@ impl Job {
             };
             tokio::select! {
                 () = context.tasks.draining() => break,
+                () = context.tasks.departures().reached(Step::Shedding) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -134,9 +145,12 @@ impl Job {
 
     /// Looks whether the job is due, and runs it if no other instance does.
     async fn step(&self, context: &mut JobContext, up: Duration) -> Result<Next, RunError> {
+        let departures = context.tasks.departures();
         tokio::select! {
             biased;
             () = context.tasks.draining() => return Ok(Next::End),
+            // no run is begun that would have to be handed over
+            () = departures.reached(Step::Shedding) => return Ok(Next::Away),
             () = context.link.up() => {}
         }
         let (now_ms, done) = look(&context.link, &self.keys).await?;
@@ -154,6 +168,7 @@ impl Job {
         let _slot = tokio::select! {
             biased;
             () = context.tasks.draining() => return Ok(Next::End),
+            () = departures.reached(Step::Shedding) => return Ok(Next::Away),
             slot = slots.acquire() => slot.map_err(|_| RunError::Leaving)?,
         };
         let ttl = self.config.lease_ttl.get();
@@ -191,7 +206,10 @@ impl Job {
                 if matches!(error, RunError::Leaving) {
                     let runs = &context.metrics.runs;
                     runs.with_label_values(&[name, "handed_over"]).inc();
-                    return Ok(Next::End);
+                    return Ok(match context.tasks.is_draining() {
+                        true => Next::End,
+                        false => Next::Away,
+                    });
                 }
                 Err(error)
             }
@@ -234,6 +252,7 @@ impl Job {
             result = work => result?,
             lost = lease.hold() => return Err(lost),
             () = context.tasks.draining() => return Err(RunError::Leaving),
+            () = context.tasks.departures().reached(Step::Releasing) => return Err(RunError::Leaving),
         };
         let done = Done {
             rows: read.rows,
@@ -284,5 +303,16 @@ impl Job {
         let reason = format!("job {name}: {}", chain(&error));
         context.health.degraded(Reach::Shared, reason);
         context.tasks.fault(&error.into_fault());
+    }
+}
+
+/// Until the instance is called back or drains. Whatever was held has been given back.
+async fn stay_away(duty: &mut Duty, tasks: &Tasks) {
+    loop {
+        tokio::select! {
+            call = duty.called() => drop(call),
+            () = tasks.departures().recalled() => return,
+            () = tasks.draining() => return,
+        }
     }
 }

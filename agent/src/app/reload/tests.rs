@@ -69,6 +69,7 @@ fn reloader(file: &std::path::Path) -> (Reloader, Arc<Mutex<String>>, Registry) 
 fn no_service_manager(registry: &Registry) -> Reloading {
     let config = lamplighter_core::lifecycle::SupervisorConfig {
         drain_deadline: std::time::Duration::ZERO,
+        command_deadline: std::time::Duration::ZERO,
         shed_time: std::sync::Arc::new(|| std::time::Duration::ZERO),
     };
     let supervisor =

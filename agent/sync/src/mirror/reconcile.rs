@@ -179,6 +179,7 @@ impl Mirror {
         match result {
             Ok(ended) => {
                 self.stirred.remove(&name);
+                self.count_unsent(engine);
                 if let Some(op) = ended.op {
                     metrics.objects(op).inc();
                     metrics.bytes(op).inc_by(ended.bytes);

@@ -68,6 +68,7 @@ fn live_as(instance: &str, dir: TempDir, fake: &Fake, change: impl FnOnce(&mut C
     let board = HealthBoard::new();
     let supervision = SupervisorConfig {
         drain_deadline: Duration::from_secs(30),
+        command_deadline: Duration::from_secs(30),
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(supervision, board.clone(), &registry).unwrap();
@@ -366,6 +367,7 @@ async fn a_second_agent_on_the_same_entry_waits() {
     let board = HealthBoard::new();
     let supervision = SupervisorConfig {
         drain_deadline: Duration::from_secs(30),
+        command_deadline: Duration::from_secs(30),
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(supervision, board.clone(), &Registry::new()).unwrap();

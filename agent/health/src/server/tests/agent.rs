@@ -76,6 +76,7 @@ pub(super) fn agent(config: Config, other: Other) -> Agent {
     let last_probe = LastProbe::new(&config);
     let shed = SupervisorConfig {
         drain_deadline: Duration::from_secs(5),
+        command_deadline: Duration::from_secs(5),
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let supervisor = Supervisor::new(shed, board.clone(), &registry).unwrap();

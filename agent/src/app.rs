@@ -146,6 +146,7 @@ impl App {
 
         let state = StateDir::new(&config.state.dir);
         let mut azure = Azure::settle(config.platform.clone(), state, &registry).await?;
+        azure.watch_names(instance::servers(config));
         let work = Work::build(loaded, &mut azure, &registry, &mut sockets)?;
         let (work, fleet) = work.join_fleet(&board, &azure);
         let links = lamplighter_platform::Links {

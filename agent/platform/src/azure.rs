@@ -20,6 +20,7 @@ use crate::identity::{self, Provider, Refresher, Workload};
 use crate::imds::Imds;
 use crate::instance::{Finder, LABELS};
 use crate::machine::Machine;
+use crate::names::Names;
 use crate::state::{Claim, StateDir};
 
 /// What firmware says on Azure's machines, in the chassis asset tag of SMBIOS; cloud-init knows Azure by it, too.
@@ -53,6 +54,7 @@ pub struct Azure {
     tokens: identity::Series,
     provider: Provider,
     publishers: Vec<TokenPublisher>,
+    hosts: Vec<String>,
 }
 
 impl Azure {
@@ -89,6 +91,7 @@ impl Azure {
             tokens: identity::Series::register(registry)?,
             provider,
             publishers: Vec::new(),
+            hosts: Vec::new(),
         })
     }
 
@@ -109,6 +112,11 @@ impl Azure {
         source
     }
 
+    /// Watches whether the machine's resolver knows `hosts`, the servers that the agent uses.
+    pub fn watch_names(&mut self, hosts: Vec<String>) {
+        self.hosts = hosts;
+    }
+
     /// Starts everybody's work.
     pub(crate) fn start(self, tasks: &Tasks, board: &HealthBoard, leaving: Leaving) -> Late {
         for publisher in self.publishers {
@@ -119,6 +127,8 @@ impl Azure {
         }
         let machine = Machine::new(self.state.path());
         tasks.spawn("machine", machine.run(board.clone(), tasks.clone()));
+        let names = Names::new(self.hosts);
+        tasks.spawn("names", names.run(board.clone(), tasks.clone()));
         let late = Late {
             view: self.view.clone(),
             state: self.state,

@@ -9,6 +9,7 @@
 //! | `imds`, `http` | the client of the instance metadata service: pace, deadlines, which failure means what |
 //! | `instance`, `state` | which machine this is; whose state the state directory holds |
 //! | `machine` | what the machine sees of itself: its network, its disk |
+//! | `names` | whether its resolver knows the servers |
 //! | `identity` | tokens: when, from whom, what is believed |
 //! | `events` | scheduled events: read, decided on, acknowledged |
 //! | `subsystem` | the life of all of them |
@@ -21,6 +22,7 @@ mod identity;
 mod imds;
 mod instance;
 mod machine;
+mod names;
 mod state;
 mod subsystem;
 pub mod systemd;

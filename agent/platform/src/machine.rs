@@ -1,9 +1,10 @@
 //! What the machine can see of itself without asking anybody: whether it has a network, and whether its state directory can be written.
-//! These are local faults by their nature. Reads /sys/class/net; writes and removes one small file.
+//! These are local faults by their nature. Reads /sys/class/net and /proc/net; writes and removes one small file.
 //!
 //! | what | on the board as `machine:network`, `machine:disk` |
 //! |---|---|
 //! | no interface but loopback is up, though one was | down, local: out of the pool, replaced when it lasts |
+//! | no default route by an interface that is up, though there was one | likewise |
 //! | the state directory is full, read-only or gone, though it was there | degraded, local: the agent serves on from memory, only files stand still |
 
 use std::fs;
@@ -17,6 +18,13 @@ use lamplighter_core::lifecycle::Tasks;
 /// Where the kernel lists the network interfaces (sysfs-class-net).
 const INTERFACES: &str = "/sys/class/net";
 
+/// Where it lists the routes (proc(5); for IPv6 `Documentation/networking` and `net/ipv6/route.c`).
+const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
+
+/// The route is in use (`RTF_UP`), and the route refuses (`RTF_REJECT`); linux/route.h.
+const ROUTE_UP: u32 = 0x1;
+const ROUTE_REJECTS: u32 = 0x200;
+
 /// The time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -27,8 +35,10 @@ const DISK_EVERY: u32 = 10;
 #[derive(Debug)]
 pub(crate) struct Machine {
     interfaces: PathBuf,
+    routes: [PathBuf; 2],
     state: PathBuf,
     had_network: bool,
+    had_route: bool,
     had_state: bool,
 }
 
@@ -43,8 +53,10 @@ impl Machine {
     pub(crate) fn new(state: &Path) -> Self {
         Self {
             interfaces: PathBuf::from(INTERFACES),
+            routes: ROUTES.map(PathBuf::from),
             state: state.to_owned(),
             had_network: false,
+            had_route: false,
             had_state: false,
         }
     }
@@ -85,9 +97,20 @@ impl Machine {
 
     fn look(&mut self, tries_disk: bool) -> Seen {
         self.had_state |= self.state.exists();
-        let up = up(&self.interfaces);
-        self.had_network |= up;
-        let network = (self.had_network && !up).then(|| "no network interface is up".to_owned());
+        let up = interfaces_up(&self.interfaces);
+        let [v4, v6] = &self.routes;
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let (v4, v6) = (read(v4), read(v6));
+        let routed = defaults(&v4, &v6).any(|by| up.iter().any(|name| name == by));
+        self.had_network |= !up.is_empty();
+        self.had_route |= routed;
+        let network = if self.had_network && up.is_empty() {
+            Some("no network interface is up".to_owned())
+        } else if self.had_route && !routed {
+            Some("no default route by an interface that is up".to_owned())
+        } else {
+            None
+        };
         let disk = if tries_disk { self.try_disk() } else { None };
         Seen { network, disk }
     }
@@ -112,16 +135,38 @@ fn tell_disk(line: &HealthWriter, reason: Option<String>) {
     }
 }
 
-/// Whether an interface besides loopback carries traffic. `unknown` is what drivers say that cannot tell.
-fn up(interfaces: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(interfaces) else {
-        return false;
+/// The interfaces besides loopback that carry traffic. `unknown` is what drivers say that cannot tell.
+fn interfaces_up(interfaces: &Path) -> Vec<String> {
+    let entries = fs::read_dir(interfaces).into_iter().flatten().flatten();
+    let names = entries.filter_map(|it| it.file_name().into_string().ok());
+    let carries = |name: &String| {
+        let state = fs::read_to_string(interfaces.join(name).join("operstate"));
+        matches!(state.unwrap_or_default().trim(), "up" | "unknown")
     };
-    let mut others = entries.flatten().filter(|it| it.file_name() != "lo");
-    others.any(|it| {
-        let state = fs::read_to_string(it.path().join("operstate")).unwrap_or_default();
-        matches!(state.trim(), "up" | "unknown")
-    })
+    names.filter(|name| name != "lo").filter(carries).collect()
+}
+
+/// By which interfaces the default routes of the two tables go.
+fn defaults<'a>(v4: &'a str, v6: &'a str) -> impl Iterator<Item = &'a str> {
+    let leads = |flags: &str| {
+        u32::from_str_radix(flags, 16)
+            .is_ok_and(|flags| flags & ROUTE_UP != 0 && flags & ROUTE_REJECTS == 0)
+    };
+    let v4 = v4.lines().filter_map(move |line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [name, "00000000", _, flags, _, _, _, "00000000", ..] = *fields.as_slice() else {
+            return None;
+        };
+        leads(flags).then_some(name)
+    });
+    let v6 = v6.lines().filter_map(move |line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [to, "00", _, _, _, _, _, _, flags, name] = *fields.as_slice() else {
+            return None;
+        };
+        (to.bytes().all(|it| it == b'0') && leads(flags)).then_some(name)
+    });
+    v4.chain(v6)
 }
 
 /// A page of data, so that a full disk is noticed.
@@ -139,12 +184,13 @@ mod tests {
     fn a_network_that_was_there_and_is_gone_is_a_fault_and_one_that_never_was_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let interface = |name: &str, state: &str| {
-            let path = dir.path().join(name);
+            let path = dir.path().join("net").join(name);
             fs::create_dir_all(&path).unwrap();
             fs::write(path.join("operstate"), format!("{state}\n")).unwrap();
         };
         let mut machine = Machine::new(Path::new("/nonexistent"));
-        machine.interfaces = dir.path().to_owned();
+        machine.interfaces = dir.path().join("net");
+        machine.routes = ["route", "ipv6_route"].map(|name| dir.path().join(name));
         interface("lo", "unknown");
         assert_eq!(machine.look(true), Seen::default());
         interface("eth0", "down");
@@ -154,6 +200,29 @@ mod tests {
         interface("eth0", "lowerlayerdown");
         assert!(machine.look(true).network.is_some());
         interface("eth1", "up");
+        assert_eq!(machine.look(true), Seen::default());
+
+        let route = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT";
+        let link = "eth1 0004000A 00000000 0001 0 0 0 00FFFFFF 0 0 0";
+        let default = "eth1 00000000 0104000A 0003 0 0 0 00000000 0 0 0";
+        route("route", &format!("{head}\n{link}\n"));
+        assert_eq!(machine.look(true), Seen::default(), "never had a way out");
+        route("route", &format!("{head}\n{default}\n{link}\n"));
+        assert_eq!(machine.look(true), Seen::default());
+        interface("eth0", "up");
+        interface("eth1", "down");
+        assert!(machine.look(true).network.is_some(), "the link is down");
+        interface("eth1", "up");
+        route("route", &format!("{head}\n{link}\n"));
+        assert!(machine.look(true).network.is_some(), "the route is gone");
+        let zeros = "0".repeat(32);
+        let six = |flags: &str| {
+            format!("{zeros} 00 {zeros} 00 {zeros} 00000400 00000001 00000000 {flags} eth1\n")
+        };
+        route("ipv6_route", &six("00200200"));
+        assert!(machine.look(true).network.is_some(), "one that refuses");
+        route("ipv6_route", &six("00000003"));
         assert_eq!(machine.look(true), Seen::default());
     }
 

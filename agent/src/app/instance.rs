@@ -1,6 +1,20 @@
-//! A name for this instance that no other has, known before anything is connected to. Reads the kernel's names.
+//! What is known before anything is connected to: a name for this instance that no other has, and the hosts it will use. Reads the
+//! kernel's names.
 
 use std::fs;
+
+use crate::config::Config;
+
+/// The hosts of every server that `config` names.
+pub(super) fn servers(config: &Config) -> Vec<String> {
+    let mysql = config.mysql.iter();
+    let mysql = mysql.flat_map(|it| std::iter::once(&it.primary).chain(&it.replicas));
+    let redis = config.redis.iter().map(|it| &it.upstream.address);
+    let named = mysql.chain(redis).map(|it| it.host.clone());
+    let storage = config.sync.iter();
+    let storage = storage.filter_map(|it| it.container.as_url().host_str().map(str::to_owned));
+    named.chain(storage).collect()
+}
 
 /// The host's name, and a few digits of the identifier of this installation: clones of an image may share either, not both.
 /// On Azure the host's name alone differs within a scale set.

@@ -130,12 +130,8 @@ impl App {
         let handover = handover_by(&manager);
         let mut sockets = Sockets::from_env(handover.clone());
         let last_probe = config.health.as_ref().map(LastProbe::new);
-        let supervisor_config = SupervisorConfig {
-            drain_deadline: config.shutdown.drain_deadline.get(),
-            command_deadline: config.shutdown.command_deadline.get(),
-            shed_time: shed_time(last_probe.clone()),
-        };
-        let mut supervisor = Supervisor::new(supervisor_config, board.clone(), &registry)?;
+        let supervision = supervision(config, last_probe.clone());
+        let mut supervisor = Supervisor::new(supervision, board.clone(), &registry)?;
         supervisor.set_handover(handover.clone());
         let config_series = ConfigSeries::register(&registry, &loaded.digest)?;
         series::process(&registry).map_err(StartError::ProcessMetrics)?;
@@ -428,6 +424,14 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
 pub fn install_tls() {
     // already there: then it is the same one
     let _installed = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn supervision(config: &Config, last_probe: Option<LastProbe>) -> SupervisorConfig {
+    SupervisorConfig {
+        drain_deadline: config.shutdown.drain_deadline.get(),
+        command_deadline: config.shutdown.command_deadline.get(),
+        shed_time: shed_time(last_probe),
+    }
 }
 
 /// How long to shed: as long as a load balancer that is looking needs to look away.

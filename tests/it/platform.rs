@@ -5,6 +5,7 @@ mod fleet;
 mod identity;
 mod leaving;
 mod metadata;
+mod network;
 
 use std::time::Duration;
 

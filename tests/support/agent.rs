@@ -21,6 +21,7 @@ pub(crate) struct Builder {
     binary: PathBuf,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    prefix: Vec<String>,
     scratch: Scratch,
 }
 
@@ -47,6 +48,12 @@ impl Builder {
         self
     }
 
+    /// Starts it by another program, for example `ip netns exec NAME`, which must become it and not stay above it.
+    pub(crate) fn by(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Asks for watchdog messages as systemd does with `WatchdogSec=`.
     pub(crate) fn watchdog(self, interval: Duration) -> Self {
         let micros = interval.as_micros().to_string();
@@ -60,6 +67,7 @@ impl Builder {
             binary,
             env,
             args,
+            prefix,
             scratch,
         } = self;
         let notify = Notify::listen(&scratch.join("notify"));
@@ -68,6 +76,7 @@ impl Builder {
             binary,
             env,
             args,
+            prefix,
             notify,
             started: Instant::now(),
             scratch,
@@ -84,6 +93,7 @@ pub(crate) struct Agent {
     binary: PathBuf,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    prefix: Vec<String>,
     notify: Notify,
     started: Instant,
     scratch: Scratch,
@@ -105,6 +115,7 @@ impl Agent {
             binary: binary.into(),
             env: Vec::new(),
             args: Vec::new(),
+            prefix: Vec::new(),
             scratch: Scratch::new("lamplighter"),
         }
     }
@@ -130,8 +141,11 @@ impl Agent {
     pub(crate) fn restart(&mut self) {
         assert!(self.process.is_none(), "the agent runs already");
         self.notify.clear();
-        let mut command = Command::new(&self.binary);
+        let binary = self.binary.as_os_str();
+        let mut words = self.prefix.iter().map(AsRef::as_ref).chain([binary]);
+        let mut command = Command::new(words.next().expect("at least the binary"));
         command
+            .args(words)
             .args(["run", "--config"])
             .arg(self.config_path())
             .args(&self.args)

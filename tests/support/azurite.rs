@@ -1,10 +1,13 @@
-//! Azurite, Microsoft's emulator of Azure Storage: blobs only, in memory, plain HTTP.
+//! Azurite, Microsoft's emulator of Azure Storage: blobs only, in memory, plain HTTP, or with TLS and bearer tokens.
 
-use std::process::Command;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use super::http::{self, Response};
+use super::pki::{Authority, Certificate};
 use super::process::Process;
 use super::scratch::Scratch;
 use super::{ports, programs};
@@ -35,18 +38,38 @@ pub(crate) struct Server {
     process: Mutex<Option<Process>>,
     port: u16,
     scratch: Scratch,
+    /// With TLS it takes the tokens of an identity, too: it checks audience, issuer and times, not the signature.
+    tls: Option<(Authority, Certificate)>,
 }
 
 impl Server {
     /// Starts one and returns when it answers.
     pub(crate) fn start() -> Self {
+        Self::start_on(Scratch::new("azurite"), None)
+    }
+
+    /// Starts one that speaks TLS and takes the tokens of an identity beside its signatures.
+    pub(crate) fn start_with_tokens() -> Self {
+        let scratch = Scratch::new("azurite");
+        let authority = Authority::new(scratch.path());
+        let certificate = authority.issue("azurite");
+        Self::start_on(scratch, Some((authority, certificate)))
+    }
+
+    fn start_on(scratch: Scratch, tls: Option<(Authority, Certificate)>) -> Self {
         let server = Self {
             process: Mutex::new(None),
             port: ports::free(),
-            scratch: Scratch::new("azurite"),
+            scratch,
+            tls,
         };
         server.restart();
         server
+    }
+
+    /// Whom to trust, of one that speaks TLS.
+    pub(crate) fn ca_path(&self) -> PathBuf {
+        self.tls.as_ref().expect("it speaks TLS").0.ca()
     }
 
     /// The port on 127.0.0.1.
@@ -61,7 +84,8 @@ impl Server {
 
     /// The blob endpoint with the account, without a slash at the end: `http://127.0.0.1:port/account`.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}/{ACCOUNT}", self.address())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/{ACCOUNT}", self.address())
     }
 
     /// The URL of a container.
@@ -135,10 +159,16 @@ impl Server {
             ])
             .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", Self::key()))
             .current_dir(self.scratch.path());
+        if let Some((_, certificate)) = &self.tls {
+            command.args(["--oauth", "basic", "--cert"]);
+            command
+                .arg(&certificate.cert)
+                .arg("--key")
+                .arg(&certificate.key);
+        }
         let mut process =
             Process::spawn("azurite", &mut command, &self.scratch.join("azurite.log"));
-        let address = self.address();
-        process.wait_ready(START, || http::get(&address, &format!("/{ACCOUNT}")));
+        process.wait_ready(START, || self.send("GET", &format!("/{ACCOUNT}"), &[], &[]));
         *slot = Some(process);
     }
 
@@ -259,9 +289,65 @@ impl Server {
             .copied()
             .chain([("x-ms-version", VERSION)])
             .collect();
-        http::request(&self.address(), method, &target, &headers, body)
+        self.send(method, &target, &headers, body)
             .unwrap_or_else(|error| panic!("azurite: {error}"))
     }
+
+    fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response, String> {
+        match &self.tls {
+            None => http::request(&self.address(), method, target, headers, body),
+            Some((authority, _)) => {
+                over_tls(self.port, &authority.ca(), method, target, headers, body)
+            }
+        }
+    }
+}
+
+/// One request by Python, which brings TLS. Its status and body; no headers but the entity tag.
+fn over_tls(
+    port: u16,
+    ca: &std::path::Path,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response, String> {
+    const SCRIPT: &str = "import http.client, json, ssl, sys\n\
+        port, ca, method, target, headers = sys.argv[1:]\n\
+        c = http.client.HTTPSConnection('127.0.0.1', int(port), timeout=10, context=ssl.create_default_context(cafile=ca))\n\
+        c.request(method, target, sys.stdin.buffer.read(), dict(json.loads(headers)))\n\
+        r = c.getresponse()\n\
+        sys.stdout.write(f\"{r.status} {r.getheader('etag', '-')}\\n\"); sys.stdout.flush(); sys.stdout.buffer.write(r.read())";
+    let failed = |error: std::io::Error| error.to_string();
+    let mut child = Command::new(programs::find("python3", "base"))
+        .args(["-c", SCRIPT, &port.to_string()])
+        .arg(ca)
+        .args([method, target, &serde_json::json!(headers).to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(body).map_err(failed)?;
+    drop(stdin);
+    let output = child.wait_with_output().map_err(failed)?;
+    let complaint = || String::from_utf8_lossy(&output.stderr).into_owned();
+    let end = output.stdout.iter().position(|byte| *byte == b'\n');
+    let (head, rest) = output.stdout.split_at(end.ok_or_else(complaint)?);
+    let head = String::from_utf8_lossy(head);
+    let (status, etag) = head.split_once(' ').ok_or_else(complaint)?;
+    Ok(Response {
+        status: status.parse().map_err(|_| complaint())?,
+        headers: vec![("etag".to_owned(), etag.to_owned())],
+        body: rest[1..].to_vec(),
+    })
 }
 
 /// The text of the first element of this name, unescaped; empty when there is none.

@@ -24,6 +24,7 @@ SETTINGS = {
     "object_id": "6f2ca0c4-41a8-4a5c-a7a5-0b1e1d0c9f11",
     "tenant": "72f988bf-86f1-41af-91ab-2d7cd011db47",
     "lifetime": 86400,            # of a token, in seconds; may be 0 or negative
+    "true_lifetime": None,        # what the token itself says, if it is something else: a server may end it before
     "federated": "",              # what the file of a workload identity must hold; empty: it is refused
     "delay": {},                  # seconds by endpoint: instance, events, token, entra
     "first_events_delay": 0,      # seconds: the first call turns the service on
@@ -51,7 +52,7 @@ def jwt(resource, now):
     part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
     state["tokens"] += 1
     claims = {"aud": resource, "iss": f"https://sts.windows.net/{settings['tenant']}/", "iat": int(now) - 300, "nbf": int(now) - 300,
-              "exp": int(now) + int(settings["lifetime"]), "oid": settings["object_id"], "sub": settings["object_id"],
+              "exp": int(now) + int(settings["lifetime"] if settings["true_lifetime"] is None else settings["true_lifetime"]), "oid": settings["object_id"], "sub": settings["object_id"],
               "tid": settings["tenant"], "jti": state["tokens"]}
     return f"{part({'typ': 'JWT', 'alg': 'RS256'})}.{part(claims)}.c2lnbmF0dXJl"
 

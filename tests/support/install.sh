@@ -123,6 +123,7 @@ wanted pgrep procps
 wanted setpriv util-linux
 wanted python3 python3
 wanted systemd-analyze systemd
+wanted ip iproute2
 for part in "$@"; do
   case $part in
     php)

@@ -24,6 +24,7 @@ pub(crate) mod imds;
 pub(crate) mod keeper;
 pub(crate) mod mariadb;
 pub(crate) mod mysql;
+pub(crate) mod network;
 pub(crate) mod php;
 pub(crate) mod pki;
 pub(crate) mod poll;

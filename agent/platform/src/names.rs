@@ -2,6 +2,8 @@
 //!
 //! A resolver that knows none of them is a fault, but not proof of a local one: Azure's DNS may be down for everyone, or a private
 //! zone deleted. So the line `machine:dns` says "shared", and counts as this machine's only where the other instances resolve them.
+//! Instances notice an outage at different moments. So that nobody is taken for well who only has not looked yet, the line is off
+//! the board from the first failure on, which is no word at all, and says "down" only when everybody has had a look since.
 
 use std::io;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lamplighter_core::health::{HealthBoard, Reach};
 use lamplighter_core::lifecycle::Tasks;
+use tokio::time::Instant;
 
 /// The time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -16,15 +19,24 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a resolver may take; glibc gives each of its servers 5 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// So many looks in a row must fail: one lost packet is no outage.
-const FALL: u32 = 2;
+/// For how long they must fail: longer than another instance goes without a look ([`LOOK`] and [`PATIENCE`]), and some more.
+const FALL: Duration = Duration::from_secs(15);
 
 /// Looks names up.
 #[derive(Debug)]
 pub(crate) struct Names {
     names: Vec<String>,
-    answers: bool,
-    failures: u32,
+    answered: bool,
+    failing: Option<Instant>,
+}
+
+/// What a look says.
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    Fine,
+    /// Nothing yet.
+    None,
+    Down(String),
 }
 
 impl Names {
@@ -38,8 +50,8 @@ impl Names {
         names.dedup();
         Self {
             names,
-            answers: false,
-            failures: 0,
+            answered: false,
+            failing: None,
         }
     }
 
@@ -55,9 +67,10 @@ impl Names {
                 looked = looked => looked,
                 () = tasks.draining() => return,
             };
-            match self.judge(&looked) {
-                Some(reason) => line.down(Reach::Shared, reason),
-                None => line.ok(),
+            match self.judge(&looked, Instant::now()) {
+                Word::Fine => line.ok(),
+                Word::None => line.clone().remove(),
+                Word::Down(reason) => line.down(Reach::Shared, reason),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -66,16 +79,21 @@ impl Names {
         }
     }
 
-    /// What to complain about. A machine whose resolver never knew a name is not set up yet: who connects says so.
-    fn judge(&mut self, looked: &[io::Result<()>]) -> Option<String> {
+    /// A machine whose resolver never knew a name is not set up yet: who connects says so.
+    fn judge(&mut self, looked: &[io::Result<()>], now: Instant) -> Word {
         if looked.iter().any(Result::is_ok) {
-            (self.answers, self.failures) = (true, 0);
-            return None;
+            (self.answered, self.failing) = (true, None);
+            return Word::Fine;
         }
-        self.failures = self.failures.saturating_add(1);
-        let error = looked.iter().find_map(|it| it.as_ref().err())?;
-        let names = self.names.join(", ");
-        (self.answers && self.failures >= FALL).then(|| format!("cannot resolve {names}: {error}"))
+        let error = looked.iter().find_map(|it| it.as_ref().err());
+        let since = *self.failing.get_or_insert(now);
+        match error {
+            Some(error) if self.answered && now - since >= FALL => {
+                let names = self.names.join(", ");
+                Word::Down(format!("cannot resolve {names}: {error}"))
+            }
+            _ => Word::None,
+        }
     }
 }
 
@@ -104,15 +122,20 @@ mod tests {
         let mut names = Names::new(hosts.map(str::to_owned));
         assert_eq!(names.names, ["cache.test", "db.test"]);
         let bad = || Err(io::Error::other("not known"));
-        for _ in 0..5 {
-            assert_eq!(names.judge(&[bad(), bad()]), None, "never knew one");
+        let start = Instant::now();
+        let mut judge = |seconds: u64, looked: [io::Result<()>; 2]| {
+            names.judge(&looked, start + Duration::from_secs(seconds))
+        };
+        for seconds in [0, 5, 60] {
+            assert_eq!(judge(seconds, [bad(), bad()]), Word::None, "never knew one");
         }
-        assert_eq!(names.judge(&[bad(), Ok(())]), None);
-        assert_eq!(names.judge(&[bad(), bad()]), None, "once is no outage");
-        let told = names.judge(&[bad(), bad()]).unwrap();
-        assert_eq!(told, "cannot resolve cache.test, db.test: not known");
-        assert_eq!(names.judge(&[Ok(()), bad()]), None);
-        assert_eq!(names.judge(&[bad(), bad()]), None);
+        assert_eq!(judge(61, [bad(), Ok(())]), Word::Fine);
+        assert_eq!(judge(65, [bad(), bad()]), Word::None, "no word, not yet");
+        assert_eq!(judge(79, [bad(), bad()]), Word::None);
+        let told = "cannot resolve cache.test, db.test: not known".to_owned();
+        assert_eq!(judge(80, [bad(), bad()]), Word::Down(told));
+        assert_eq!(judge(85, [Ok(()), bad()]), Word::Fine);
+        assert_eq!(judge(90, [bad(), bad()]), Word::None);
     }
 
     #[tokio::test]

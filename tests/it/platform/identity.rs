@@ -7,6 +7,7 @@ use serde_json::json;
 use super::SOON;
 use crate::probe::Probed;
 use crate::support::agent::Agent;
+use crate::support::azurite;
 use crate::support::entra::{ACCOUNT, EntraMysql};
 use crate::support::imds::Imds;
 use crate::support::mysql::Cluster;
@@ -116,9 +117,16 @@ fn tokens_are_renewed_half_way_and_a_provider_that_is_away_is_told_before_they_e
     imds.set(&json!({"lifetime": 8}));
     let probed = start(&cluster, &entra, &managed(&imds));
     poll::until(SOON, "a login", || who(&probed));
-    poll::until(SOON, "renewals", || imds.count("token", 200) >= 3);
+    poll::until(SOON, "renewals", || imds.count("token", 200) >= 2);
     let remaining = "lamplighter_platform_token_expires_seconds{resource=\"mysql\"}";
     assert!(metric(&probed, remaining) > 0.0);
+    // a token that has ended before it came is none; the one there is stays
+    imds.set(&json!({"lifetime": -60}));
+    let past = "lamplighter_platform_token_refreshes_total{outcome=\"failed\",resource=\"mysql\"}";
+    poll::until(SOON, "a token of the past", || metric(&probed, past) >= 1.0);
+    assert_eq!(probed.ask("/lb").expect("an answer").status, 200);
+    imds.set(&json!({"lifetime": 8}));
+    poll::until(SOON, "a good one", || who(&probed));
     imds.set(&json!({"status": {"token": 500}}));
     let rows = || probed.ask("/readyz?verbose").expect("an answer").text();
     poll::until(SOON, "the alarm", || {
@@ -169,4 +177,45 @@ fn a_workload_identity_and_a_user_assigned_one_are_as_good() {
     });
     assert!(who(&probed).is_err());
     assert_eq!(probed.ask("/lb").expect("an answer").status, 200);
+}
+
+#[test]
+fn storage_lets_the_machine_in_by_its_token_and_a_refused_one_is_one_refresh() {
+    let storage = azurite::Server::start_with_tokens();
+    storage.create_container("www");
+    storage.put("www", "a.txt", "one");
+    let imds = Imds::start();
+    // good for a day says the provider; the server will not have it for so long
+    imds.set(&json!({"true_lifetime": 12}));
+    let config = format!(
+        "[[sync]]\nname = \"site\"\ncontainer = \"{}\"\npath = \"{{dir}}/tree\"\nauth = \"managed-identity\"\ninterval = \"1s\"\n\
+         tls = {{ ca = \"{}\" }}\n{}",
+        storage.container_url("www"),
+        storage.ca_path().display(),
+        managed(&imds)
+    );
+    let mut probed = Probed::start(Agent::builder(env!("CARGO_BIN_EXE_lamplighter")), &config);
+    probed.agent.wait_ready(SOON);
+    let tree = probed.agent.dir().join("tree");
+    poll::until(SOON, "a file", || tree.join("a.txt").exists());
+    assert_eq!(imds.count("token", 200), 1);
+    imds.set(&json!({"true_lifetime": null}));
+    poll::until(SOON, "another token", || imds.count("token", 200) == 2);
+    storage.put("www", "b.txt", "two");
+    poll::until(SOON, "a file by the other token", || {
+        tree.join("b.txt").exists()
+    });
+    assert_eq!(imds.count("token", 200), 2, "one refusal, one refresh");
+    // the list that was refused went on with the other token: no pass failed
+    let text = http::get(&probed.metrics, "/metrics")
+        .expect("the metrics")
+        .text();
+    let failed = "lamplighter_sync_cycles_total{job=\"site\",result=\"failed\"}";
+    let failed = text.lines().find_map(|line| line.strip_prefix(failed));
+    assert!(
+        failed.is_none_or(|count| count.trim() == "0"),
+        "{failed:?}\n{}",
+        probed.agent.log()
+    );
+    assert!(!probed.agent.log().contains("eyJ"));
 }

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | shedding | `/lb` is 503; the local web server is asked to end its keep-alive connections | the hook |
 //! | finishing | statements and transactions in flight end | MySQL endpoint |
-//! | flushing | files that were written here go up | push entries |
-//! | releasing | leases are given back, the fleet's list is left | Redis |
+//! | flushing | files that were written here go up | entries that push |
+//! | releasing | leases are given back (a warm-up ends when shedding begins), the fleet's list is left | Redis |
 //! | left | nothing of the fleet's hangs on this instance: a scheduled event may be acknowledged | |
 //!
 //! Each step has its share of the time. What is not done by then is abandoned in this order: the next step begins, and the work

@@ -66,12 +66,13 @@ struct Stage1 {
 
 const SHED: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(30);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(100);
 
 fn stage(drain_time: Duration) -> Stage1 {
     let board = HealthBoard::new();
     let config = SupervisorConfig {
         drain_deadline: DEADLINE,
-        command_deadline: DEADLINE,
+        command_deadline: COMMAND_DEADLINE,
         shed_time: Arc::new(|| SHED),
     };
     let mut supervisor = Supervisor::new(config, board.clone(), &Registry::new()).unwrap();
@@ -170,6 +171,23 @@ async fn a_command_sheds_and_stays_and_can_be_taken_back() {
     stage.control.drain(DrainSource::Signal);
     reach(&mut stage, Phase::Stopped).await;
     assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_has_a_time_of_its_own() {
+    let mut stage = stage(Duration::ZERO);
+    stage.orders.send(Order::Ready).await.unwrap();
+    reach(&mut stage, Phase::Ready).await;
+    // somebody who is never done
+    let duty = stage.departures.duty(Step::Flushing, "slow");
+    let start = Instant::now();
+    stage.control.drain(DrainSource::Command);
+    stage.departures.reached(Step::Releasing).await;
+    assert_eq!(start.elapsed(), SHED + COMMAND_DEADLINE * 85 / 100);
+    stage.departures.reached(Step::Left).await;
+    let told = stage.departures.progress().unwrap();
+    assert_eq!(told.abandoned, [Arc::from("slow")]);
+    drop(duty);
 }
 
 #[tokio::test(start_paused = true)]

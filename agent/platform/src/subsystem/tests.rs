@@ -34,6 +34,7 @@ fn systemd_hears_the_whole_life_and_no_watchdog_of_a_stalled_runtime() {
     let board = HealthBoard::new();
     let config = SupervisorConfig {
         drain_deadline: Duration::from_secs(5),
+        command_deadline: Duration::from_secs(5),
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(config, board.clone(), &registry).unwrap();
@@ -105,6 +106,7 @@ async fn without_systemd_it_only_lives() {
     let board = HealthBoard::new();
     let config = SupervisorConfig {
         drain_deadline: Duration::from_secs(5),
+        command_deadline: Duration::from_secs(5),
         shed_time: Arc::new(|| Duration::ZERO),
     };
     let mut supervisor = Supervisor::new(config, board.clone(), &registry).unwrap();

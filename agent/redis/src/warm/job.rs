@@ -9,7 +9,8 @@
 //!          └───────────────────────────── pause with jitter ◀─── failed, lease lost ◀──────┘
 //! ```
 //! Draining ends it anywhere; a run gives its lease back first, so that another instance goes on at once. An instance that leaves and
-//! stays (an event, a command) does the same and begins no other run until it is called back.
+//! stays (an event, a command) does the same as soon as it is asked to, so that no statement of a warm-up is waited for, and begins no other
+//! run until it is called back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -252,7 +253,7 @@ impl Job {
             result = work => result?,
             lost = lease.hold() => return Err(lost),
             () = context.tasks.draining() => return Err(RunError::Leaving),
-            () = context.tasks.departures().reached(Step::Releasing) => return Err(RunError::Leaving),
+            () = context.tasks.departures().reached(Step::Shedding) => return Err(RunError::Leaving),
         };
         let done = Done {
             rows: read.rows,

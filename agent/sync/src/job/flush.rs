@@ -73,7 +73,8 @@ impl<S: BlobStore> Job<S> {
                 flushed = self.worker.flush(&self.engine) => flushed,
                 () = tell => return,
             };
-            let failed = self.pushed(&report, tasks) || matches!(report.outcome, Outcome::Failed(_));
+            let failed =
+                self.pushed(&report, tasks) || matches!(report.outcome, Outcome::Failed(_));
             let Some(call) = call else { return };
             if !failed && (left == 0 || tries >= TRIES_MAX) {
                 return;

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use azure_core::http::headers::HeaderName;
 use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{Body, Context, Request, StatusCode};
+use azure_core::http::{AsyncRawResponse, Body, Context, Request, StatusCode};
 use azure_core::{Error, error::ErrorKind};
 use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::identity::{Token, TokenSource};
@@ -195,12 +196,34 @@ impl Policy for Signer {
             ));
         };
         let answer = first.send(context, request, rest).await;
-        if let (Means::Token(source), Some(token), Ok(answer)) = (&self.means, &token, &answer)
-            && answer.status() == StatusCode::Unauthorized
-        {
-            source.reject(token);
+        let (Means::Token(source), Some(token), Ok(refusal)) = (&self.means, token, &answer) else {
+            return answer;
+        };
+        if !refuses_token(refusal) {
+            return answer;
         }
-        answer
+        source.reject(&token);
+        // with another token the request is sent once more, so that a list goes on where it was
+        if source.wait_other(&token, TOKEN_PATIENCE).await.is_err() {
+            return answer;
+        }
+        request.body_mut().reset().await?;
+        self.sign(request)
+            .map_err(|error| Error::new(ErrorKind::Credential, error))?;
+        first.send(context, request, rest).await
+    }
+}
+
+/// Whether the token itself is not good any more (Microsoft: "Status and error codes", `InvalidAuthenticationInfo` with 401,
+/// `AuthenticationFailed` with 403). Another 403 is about what the identity may do, which no other token changes.
+fn refuses_token(answer: &AsyncRawResponse) -> bool {
+    let code = HeaderName::from_static("x-ms-error-code");
+    match answer.status() {
+        StatusCode::Unauthorized => true,
+        StatusCode::Forbidden => {
+            answer.headers().get_optional_str(&code) == Some("AuthenticationFailed")
+        }
+        _ => false,
     }
 }
 

@@ -126,6 +126,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::super::{DialOptions, dial};
     use super::*;
 
     #[test]
@@ -149,7 +150,9 @@ mod tests {
     async fn what_a_look_has_found_is_read_and_so_is_what_comes_after_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let mut theirs = TcpStream::connect(address).await.expect("connected");
+        let address = address.to_string().parse().expect("an address");
+        let options = DialOptions::default();
+        let mut theirs = dial(&address, &options).await.expect("connected");
         let mut ours = NearSocket::new(listener.accept().await.expect("accepted").0);
         let mut seen = [0; 16];
         for round in 0..3 {

@@ -238,7 +238,9 @@ impl<'a> Asker<'a> {
     }
 
     fn variable(&mut self, tag: &str) {
-        if self.text(tag, 0, &format!("SET @tag = '{tag}'")).is_some() && self.link.is_some() {
+        let set = self.text(tag, 0, &format!("SET @tag = '{tag}'"));
+        // one that was cancelled (1317) has set nothing
+        if matches!(set.as_deref(), Some([Part::Ok { .. }])) {
             drop(self.text(tag, 1, &format!("SELECT @tag AS `{tag}`")));
         }
         // a client that keeps its connection for life would soon leave none

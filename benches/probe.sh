@@ -29,7 +29,7 @@ busy() {
 build_agent
 if [ -z "${PROBE_BIN:-}" ]; then
   cargo build --release --quiet --manifest-path "$REPO/Cargo.toml" --package lamplighter-health --example probe_latency
-  PROBE_BIN=$(dirname "$AGENT")/examples/probe_latency
+  PROBE_BIN=${CARGO_TARGET_DIR:-$REPO/target}/release/examples/probe_latency
 fi
 open_work
 make_certificates

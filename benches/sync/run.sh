@@ -11,7 +11,7 @@ CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 TARGET=${CARGO_TARGET_DIR:-target}
 
 tests/support/install.sh rclone azcopy >&2
-azcopy=$(find "$CACHE/azcopy" -maxdepth 1 -type f -perm -u+x | head -1)
+azcopy=$CACHE/azcopy/azcopy
 cargo build --release -q -p lamplighter
 cargo build --release -q -p lamplighter-sync --example blobs
 agent=$TARGET/release/lamplighter blobs=$TARGET/release/examples/blobs

@@ -152,7 +152,7 @@ for part in "$@"; do
     prometheus) wanted promtool prometheus ;;
     drivers)
       wanted node nodejs
-      [ -e "$CACHE/drivers/mysql2-$MYSQL2_VERSION" ] || wanted npm npm
+      [ -e "$CACHE/drivers/node/$MYSQL2_VERSION" ] || wanted npm npm
       wanted /usr/sbin/mariadbd mariadb-server
       wanted mariadb mariadb-client
       wanted /usr/lib/python3/dist-packages/pymysql python3-pymysql
@@ -183,11 +183,25 @@ for part in "$@"; do
     judge) wanted /usr/lib/python3/dist-packages/distro python3-distro ;;
     azcopy)
       wanted '/usr/lib/*/libsecret-1.so.0' libsecret-1-0
-      [ -x "$CACHE/azcopy/$AZCOPY_VERSION" ] || wanted npm npm
+      [ -e "$CACHE/azcopy/$AZCOPY_VERSION" ] || wanted npm npm
       ;;
   esac
 done
 [ ${#missing[@]} = 0 ] || apt_install
+
+# npm_package PART FOLDER PACKAGE VERSION: the package in a folder of its own, which a file named as the version says is whole
+npm_package() {
+  local part=$1 folder=$2 package=$3@$4
+  [ ! -e "$folder/$4" ] || return 0
+  say "$part: npm install $package"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  (cd "$folder" && echo '{"private":true}' >package.json &&
+    npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "$package" >npm.log 2>&1) ||
+    { tail -n 20 "$folder/npm.log" >&2; say "$part: npm failed" >&2; exit 1; }
+  touch "$folder/$4"
+  did+=("$part $4")
+}
 
 # --- what comes from elsewhere ------------------------------------------------------------------------------------------------
 for part in "$@"; do
@@ -200,45 +214,21 @@ for part in "$@"; do
       fi
       ;;
     azurite)
-      if [ ! -e "$CACHE/azurite/$AZURITE_VERSION" ]; then
-        say "azurite: npm install azurite@$AZURITE_VERSION"
-        rm -rf "$CACHE/azurite"
-        mkdir -p "$CACHE/azurite"
-        (cd "$CACHE/azurite" && echo '{"private":true}' >package.json &&
-          npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "azurite@$AZURITE_VERSION" >npm.log 2>&1) ||
-          { tail -n 20 "$CACHE/azurite/npm.log" >&2; say "azurite: npm failed" >&2; exit 1; }
-        touch "$CACHE/azurite/$AZURITE_VERSION"
-        did+=("azurite $AZURITE_VERSION")
-      fi
+      npm_package azurite "$CACHE/azurite" azurite "$AZURITE_VERSION"
       ;;
     azcopy)
-      if [ ! -x "$CACHE/azcopy/$AZCOPY_VERSION" ]; then
-        say "azcopy: npm install @azure-tools/azcopy-linux@$AZCOPY_VERSION"
-        rm -rf "$CACHE/azcopy"
-        mkdir -p "$CACHE/azcopy"
-        (cd "$CACHE/azcopy" && echo '{"private":true}' >package.json &&
-          npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "@azure-tools/azcopy-linux@$AZCOPY_VERSION" >npm.log 2>&1) ||
-          { tail -n 20 "$CACHE/azcopy/npm.log" >&2; say "azcopy: npm failed" >&2; exit 1; }
+      if [ ! -x "$CACHE/azcopy/azcopy" ] || [ ! -e "$CACHE/azcopy/$AZCOPY_VERSION" ]; then
+        npm_package azcopy "$CACHE/azcopy" @azure-tools/azcopy-linux "$AZCOPY_VERSION"
         # the package holds the program without its mode
         cp "$CACHE/azcopy/node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64" "$CACHE/azcopy/new"
         chmod +x "$CACHE/azcopy/new"
-        mv "$CACHE/azcopy/new" "$CACHE/azcopy/$AZCOPY_VERSION"
-        did+=("azcopy $AZCOPY_VERSION")
+        mv "$CACHE/azcopy/new" "$CACHE/azcopy/azcopy"
       fi
       ;;
     drivers)
       venv "$CACHE/drivers/python-$CONNECTOR_VERSION" "mysql-connector-python==$CONNECTOR_VERSION"
       ln -sfn "python-$CONNECTOR_VERSION" "$CACHE/drivers/python"
-      if [ ! -e "$CACHE/drivers/mysql2-$MYSQL2_VERSION" ]; then
-        say "drivers: npm install mysql2@$MYSQL2_VERSION"
-        rm -rf "$CACHE/drivers/node"
-        mkdir -p "$CACHE/drivers/node"
-        (cd "$CACHE/drivers/node" && echo '{"private":true}' >package.json &&
-          npm install --omit=dev --no-audit --no-fund --no-progress --loglevel=error "mysql2@$MYSQL2_VERSION" >npm.log 2>&1) ||
-          { tail -n 20 "$CACHE/drivers/node/npm.log" >&2; say "drivers: npm failed" >&2; exit 1; }
-        touch "$CACHE/drivers/mysql2-$MYSQL2_VERSION"
-        did+=("mysql2 $MYSQL2_VERSION")
-      fi
+      npm_package mysql2 "$CACHE/drivers/node" mysql2 "$MYSQL2_VERSION"
       ;;
     deny)
       if [ ! -x "$CACHE/deny/$DENY_VERSION/bin/cargo-deny" ]; then

@@ -391,14 +391,13 @@ impl Pool {
             self.lock().open += 1;
             self.busy_gauge.inc();
             let generation = self.generation.load(Ordering::Acquire);
-            let place = Place {
+            let mut place = Place {
                 pool: Arc::clone(self),
                 generation,
                 counted: true,
                 _permit: permit,
             };
             // a server that is away is reported by the monitor
-            let mut place = place;
             match self.try_open(&bucket).await {
                 Ok(connection) => Lease { place, connection }.release(),
                 Err(_) => place.uncount(),

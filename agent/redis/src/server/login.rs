@@ -129,8 +129,8 @@ impl Approach {
         let (hello, token) = self.introduction().await?;
         let tcp = dial(address, &self.options).await?;
         let mut stream = match &self.tls {
-            Some(tls) => Stream::Tls(Box::new(tls.connect(name, tcp).await?)),
-            None => Stream::Plain(tcp),
+            Some(tls) => Stream::Right(Box::new(tls.connect(name, tcp).await?)),
+            None => Stream::Left(tcp),
         };
         let mut out = BytesMut::new();
         out.extend_from_slice(&hello);

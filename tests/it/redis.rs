@@ -111,6 +111,13 @@ impl Client {
         self.stream.write_all(bytes).expect("the endpoint listens");
     }
 
+    /// Waits for the first bytes of a reply and leaves the rest where it is.
+    fn first_bytes(&mut self) {
+        let mut buffer = [0; 1024];
+        let count = self.stream.read(&mut buffer).expect("a reply");
+        self.pending.extend_from_slice(&buffer[..count]);
+    }
+
     /// The next whole reply; an error text if the connection ended.
     fn try_reply(&mut self) -> Result<Vec<u8>, String> {
         let (mut scanner, mut at) = (ReplyScanner::new(), 0);

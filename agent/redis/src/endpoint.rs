@@ -35,7 +35,7 @@ pub use config::{EndpointConfig, PrefixConfig, Unavailable};
 pub(crate) use config::prefix_problems;
 pub(crate) use listener::{Endpoint, EndpointParts, Shared};
 pub(crate) use merge::Merge;
-pub(crate) use outbox::{Data, LARGE, Outbox};
+pub(crate) use outbox::{Data, LARGE, LOOKS_MAX, Outbox};
 pub(crate) use policy::Refusal;
 pub(crate) use rules::TOMBSTONE;
 pub(crate) use tally::{HitSeries, Tally};

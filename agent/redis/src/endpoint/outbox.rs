@@ -17,8 +17,12 @@ pub(crate) const LARGE: usize = 16 * 1024;
 /// Bytes a client may leave unread before whoever brings more waits for it.
 const HELD_MAX: usize = 16 * 1024 * 1024;
 
-/// How long a client may read nothing while others wait behind its replies; then it is closed.
-const STALL_MAX: Duration = Duration::from_secs(1);
+/// How long [`Outbox::wait_for_room`] waits. A quarter of what a client has, so that a machine that stood still for a while
+/// does not count as a client that does not read.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Looks without a byte read while others wait behind the client's replies; then it is closed.
+pub(crate) const LOOKS_MAX: u8 = 4;
 
 /// A part of a reply.
 #[derive(Debug)]
@@ -216,21 +220,18 @@ impl Outbox {
     /// Whether more has come for the client than it may leave unread.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.lock();
-        let crowded = self.total.load(Ordering::Relaxed) > TOTAL_MAX;
-        !state.closed && (state.held > HELD_MAX || crowded && state.held > SHARE)
+        !state.closed && (state.held > HELD_MAX || state.held > SHARE && self.is_crowded())
     }
 
-    /// Waits until the client has read some; one that reads nothing is given up, for others wait behind it.
-    pub(crate) async fn wait_for_room(&self) {
-        loop {
-            let room = self.room.notified();
-            if !self.is_full() {
-                return;
-            }
-            if tokio::time::timeout(STALL_MAX, room).await.is_err() {
-                return self.close();
-            }
-        }
+    /// Waits until the client has read some; false if it has read nothing for [`LOOK`].
+    pub(crate) async fn wait_for_room(&self) -> bool {
+        let room = self.room.notified();
+        !self.is_full() || tokio::time::timeout(LOOK, room).await.is_ok()
+    }
+
+    /// Whether all clients together have left so much unread that one that does not read is not waited for.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.total.load(Ordering::Relaxed) > TOTAL_MAX
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

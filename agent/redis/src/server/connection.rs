@@ -26,7 +26,7 @@ use super::command::{Command, Target};
 use super::detour::{Detour, Detours, Verdict};
 use super::handle::{COMMAND_WEIGHT, Handle, Load};
 use super::stream::Stream;
-use crate::endpoint::{Data, LARGE, Outbox};
+use crate::endpoint::{Data, LARGE, LOOKS_MAX, Outbox};
 
 /// Bytes that may wait to be written before no more commands are taken over.
 const OUT_MAX: usize = 4 * 1024 * 1024;
@@ -156,7 +156,7 @@ impl Connection {
         let mut gathered = false;
         loop {
             if let Some(outbox) = self.full.take() {
-                outbox.wait_for_room().await;
+                self.wait_for(&outbox).await;
                 if let Err(error) = self.read_replies() {
                     return of_reply(error);
                 }
@@ -217,6 +217,36 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Waits until a client has read some of what it got. One that reads nothing is given up as soon as that costs others
+    /// something.
+    async fn wait_for(&mut self, outbox: &Arc<Outbox>) {
+        let mut idle = 0;
+        while outbox.is_full() {
+            if outbox.wait_for_room().await {
+                idle = 0;
+                continue;
+            }
+            idle += 1;
+            if idle >= LOOKS_MAX && (self.keeps_waiting(outbox) || outbox.is_crowded()) {
+                outbox.close();
+            }
+        }
+        // it was not the server that was silent
+        self.heard = Instant::now();
+    }
+
+    /// Whether anybody but the client of `outbox` waits for a reply.
+    fn keeps_waiting(&self, outbox: &Arc<Outbox>) -> bool {
+        let is_other = |waiting: &InFlight| match &waiting.command.target {
+            Target::Client { outbox: other, .. } | Target::Messages(other) => {
+                !Arc::ptr_eq(outbox, other)
+            }
+            Target::Nobody => false,
+            Target::Part { .. } | Target::Task(_) => true,
+        };
+        !self.queue.is_empty() || self.waiting.iter().any(is_other)
     }
 
     fn is_idle(&self) -> bool {

@@ -47,19 +47,21 @@ async fn a_client_that_reads_nothing_is_given_up_and_one_that_reads_is_waited_fo
     let reader = {
         let outbox = std::sync::Arc::clone(&outbox);
         async move {
-            tokio::time::advance(STALL_MAX / 2).await;
+            tokio::time::advance(LOOK / 2).await;
             all(&outbox);
         }
     };
-    tokio::join!(outbox.wait_for_room(), reader);
-    assert!(!outbox.is_closed());
+    let (read, ()) = tokio::join!(outbox.wait_for_room(), reader);
+    assert!(read && !outbox.is_full());
     outbox.add(
         place,
         Data::Shared(Bytes::from(vec![0; HELD_MAX + 1])),
         false,
     );
-    outbox.wait_for_room().await;
-    assert!(outbox.is_closed());
+    assert!(!outbox.wait_for_room().await);
+    assert!(outbox.is_full() && !outbox.is_crowded());
+    outbox.close();
+    assert!(!outbox.is_full() && outbox.wait_for_room().await);
     outbox.add(place, Data::Copied(b"late"), true);
     assert_eq!(all(&outbox), b"");
 }

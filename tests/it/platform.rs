@@ -47,7 +47,12 @@ pub(crate) fn wait_polls(imds: &Imds, polls: usize) {
 
 /// The agent's own word on leaving: source, step and what was abandoned.
 pub(crate) fn leaving(probed: &Probed) -> Option<serde_json::Value> {
-    let admin = format!("unix:{}/admin.sock", probed.agent.dir().display());
+    leaving_of(&probed.agent)
+}
+
+/// As [`leaving`], of an agent anywhere.
+pub(crate) fn leaving_of(agent: &Agent) -> Option<serde_json::Value> {
+    let admin = format!("unix:{}/admin.sock", agent.dir().display());
     let answer = crate::support::http::get(&admin, "/api/v1/status").ok()?;
     let status: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     status.get("leaving").cloned()

@@ -255,13 +255,7 @@ impl Pool {
             Ok(permit) => permit,
             Err(_) => self.wait_in_line().await?,
         };
-        self.busy_gauge.inc();
-        Ok(Place {
-            pool: Arc::clone(self),
-            generation: self.generation.load(Ordering::Acquire),
-            counted: false,
-            _permit: permit,
-        })
+        Ok(Place::lent(self, permit))
     }
 
     async fn wait_in_line(&self) -> Result<OwnedSemaphorePermit, StatementError> {
@@ -389,14 +383,8 @@ impl Pool {
             && let Ok(permit) = Arc::clone(&self.places).try_acquire_owned()
         {
             self.lock().open += 1;
-            self.busy_gauge.inc();
             let generation = self.generation.load(Ordering::Acquire);
-            let mut place = Place {
-                pool: Arc::clone(self),
-                generation,
-                counted: true,
-                _permit: permit,
-            };
+            let mut place = Place::upkeep(self, permit, generation);
             // a server that is away is reported by the monitor
             match self.try_open(&bucket).await {
                 Ok(connection) => Lease { place, connection }.release(),
@@ -411,13 +399,7 @@ impl Pool {
             let Some(parked) = self.take_owed() else {
                 return;
             };
-            self.busy_gauge.inc();
-            let place = Place {
-                pool: Arc::clone(self),
-                generation: parked.generation,
-                counted: true,
-                _permit: permit,
-            };
+            let place = Place::upkeep(self, permit, parked.generation);
             // one that has died is counted out by its place
             if let Ok(connection) = parked.connection.settle_insert_id().await {
                 Lease { place, connection }.release();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::SOON;
+use super::{SOON, leaving_of};
 use crate::probe::application_health::{self, State};
 use crate::support::agent::Agent;
 use crate::support::imds::Imds;
@@ -10,8 +10,14 @@ use crate::support::mysql::{APP, Cluster, MON};
 use crate::support::network::{METADATA, Network, PROBER};
 use crate::support::{http, poll, redis};
 
-const MACHINES: [&str; 3] = ["vm0", "vm1", "vm2"];
-const ADDRESSES: [&str; 3] = ["10.77.0.10", "10.77.0.11", "10.77.0.12"];
+const MACHINES: [&str; 5] = ["vm0", "vm1", "vm2", "vm3", "vm4"];
+const ADDRESSES: [&str; 5] = [
+    "10.77.0.10",
+    "10.77.0.11",
+    "10.77.0.12",
+    "10.77.0.13",
+    "10.77.0.14",
+];
 const MYSQL: &str = "10.77.0.20";
 const REDIS: &str = "10.77.0.21";
 const HOSTS: &str = "127.0.0.1 localhost\n10.77.0.20 mysql.test\n10.77.0.21 redis.test\n";
@@ -48,8 +54,9 @@ fn config(cluster: &Cluster, redis: &redis::Server) -> String {
 }
 
 impl Site {
-    fn start() -> Self {
-        let mut network = Network::up(&MACHINES);
+    /// The first `count` of [`MACHINES`], each with its agent, all on the servers they share.
+    fn start(count: usize) -> Self {
+        let mut network = Network::up(&MACHINES[..count]);
         let cluster = Cluster::builder().build();
         let redis = redis::Server::builder().tls().start();
         for (address, port, server) in [
@@ -61,7 +68,7 @@ impl Site {
         }
         let mut services = Vec::new();
         let mut agents = Vec::new();
-        for (machine, address) in MACHINES.into_iter().zip(ADDRESSES) {
+        for (machine, address) in MACHINES.into_iter().zip(ADDRESSES).take(count) {
             network.azure(machine, address);
             network.etc(machine, "hosts", HOSTS);
             network.etc(
@@ -109,36 +116,65 @@ impl Site {
         (lb.status, lb.text(), state)
     }
 
-    /// Nobody but `gone` leaves for `span`.
-    #[track_caller]
-    fn stay(&self, gone: Option<usize>, span: Duration, what: &str) {
-        poll::throughout(span, what, || {
-            for number in (0..MACHINES.len()).filter(|it| Some(*it) != gone) {
-                let told = self.told(number);
-                if told.0 != 200 || told.2 != State::Healthy {
-                    return Err(format!("{number}: {told:?}"));
-                }
-            }
-            Ok(())
-        });
+    fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.agents.len()
     }
 
-    /// Waits until `number` has left for a reason that has `why` in it, Application Health included; the others stay meanwhile.
+    /// The machines that the load balancer or Application Health would not leave as they are, without those of `gone`.
+    fn away(&self, gone: &[usize]) -> Result<(), String> {
+        let others = self.numbers().filter(|it| !gone.contains(it));
+        let told = others.map(|number| (number, self.told(number)));
+        let away: Vec<_> = told
+            .filter(|(_, told)| told.0 != 200 || told.2 != State::Healthy)
+            .collect();
+        if away.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{away:?}"))
+        }
+    }
+
+    /// Nobody but `gone` is away now.
     #[track_caller]
-    fn leaves(&self, number: usize, why: &str) {
+    fn expect_others(&self, gone: &[usize]) {
+        if let Err(away) = self.away(gone) {
+            panic!("machines that lost nothing of their own are away: {away}");
+        }
+    }
+
+    /// Nobody but `gone` leaves for `span`.
+    #[track_caller]
+    fn stay(&self, gone: &[usize], span: Duration, what: &str) {
+        poll::throughout(span, what, || self.away(gone));
+    }
+
+    /// Waits until each machine named has left for a reason that has its text in it, Application Health included; the others stay
+    /// meanwhile and a little after.
+    #[track_caller]
+    fn leave(&self, reasons: &[(usize, &str)]) {
+        let leaving: Vec<usize> = reasons.iter().map(|(number, _)| *number).collect();
         let start = Instant::now();
-        poll::until(SURE, why, || {
-            self.stay(Some(number), Duration::ZERO, why);
-            let told = self.told(number);
-            let gone = told.0 == 503 && told.1.contains(why) && told.2 == State::Unhealthy;
-            if gone {
+        let mut waiting = reasons.to_vec();
+        poll::until(SURE, "everybody hurt to leave", || {
+            self.expect_others(&leaving);
+            let mut told = Vec::new();
+            waiting.retain(|(number, why)| {
+                let (status, text, state) = self.told(*number);
+                let left = status == 503 && text.contains(why) && state == State::Unhealthy;
+                if left {
+                    eprintln!("{why}: Unhealthy after {:?}", start.elapsed());
+                } else {
+                    told.push((*number, status, text, state));
+                }
+                !left
+            });
+            if waiting.is_empty() {
                 Ok(())
             } else {
                 Err(format!("{told:?}"))
             }
         });
-        eprintln!("{why}: Unhealthy after {:?}", start.elapsed());
-        self.stay(Some(number), Duration::from_secs(2), why);
+        self.stay(&leaving, Duration::from_secs(2), "what others lost");
     }
 
     /// Waits until everybody serves, finds nothing degraded, and is on the fleet's list.
@@ -146,24 +182,29 @@ impl Site {
     fn all_back(&self) {
         let start = Instant::now();
         poll::until(SURE, "all of them", || {
-            let told: Vec<_> = (0..MACHINES.len()).map(|it| self.told(it)).collect();
+            self.away(&[])?;
             let degraded = self.degraded();
-            if told.iter().all(|it| it.0 == 200 && it.2 == State::Healthy) && degraded.is_empty() {
+            if degraded.is_empty() {
                 Ok(())
             } else {
-                Err(format!("{told:?} {degraded:?}"))
+                Err(format!("{degraded:?}"))
             }
         });
         poll::until(SURE, "the fleet's list", || {
             let found = self.redis.cli(&["HLEN", "lmp:fleet:{web}"]);
-            if found == "3" { Ok(()) } else { Err(found) }
+            if found == self.agents.len().to_string() {
+                Ok(())
+            } else {
+                Err(found)
+            }
         });
         eprintln!("all back after {:?}", start.elapsed());
     }
 
     /// What each finds degraded.
     fn degraded(&self) -> Vec<String> {
-        let names = MACHINES.into_iter().filter_map(|machine| {
+        let names = self.numbers().filter_map(|number| {
+            let machine = MACHINES[number];
             let answer = self
                 .network
                 .inside(machine, || http::get("127.0.0.1:8080", "/lb"));
@@ -177,34 +218,40 @@ impl Site {
 
 #[test]
 fn whoever_loses_its_own_network_server_or_resolver_leaves_alone() {
-    let site = Site::start();
+    let site = Site::start(5);
     site.all_back();
-
+    // a resolver that knows nothing any more, though the connections there are go on
+    site.network.etc("vm0", "hosts", "127.0.0.1 localhost\n");
     site.network.cut("vm1");
-    site.leaves(1, "no default route by an interface that is up");
-    site.network.heal("vm1");
-    site.all_back();
-
     // one server cannot be reached from one machine; the others reach it
     site.network
         .ip("vm2", &format!("route add unreachable {MYSQL}/32"));
-    site.leaves(2, "others reach it");
+    site.leave(&[
+        (0, "machine:dns: cannot resolve"),
+        (1, "no default route by an interface that is up"),
+        (2, "others reach it"),
+    ]);
+
+    site.network.etc("vm0", "hosts", HOSTS);
+    site.network.heal("vm1");
     site.network
         .ip("vm2", &format!("route del unreachable {MYSQL}/32"));
     site.all_back();
+}
 
-    // a resolver that knows nothing any more, though the connections there are go on
-    site.network.etc("vm0", "hosts", "127.0.0.1 localhost\n");
-    site.leaves(0, "machine:dns: cannot resolve");
-    site.network.etc("vm0", "hosts", HOSTS);
+#[test]
+fn what_all_machines_lose_takes_nobody_away_and_an_event_its_own_machine_only() {
+    let site = Site::start(3);
     site.all_back();
-
-    // what hurts everybody takes nobody away
-    for machine in MACHINES {
-        site.network.etc(machine, "hosts", "127.0.0.1 localhost\n");
+    for number in site.numbers() {
+        let polls = || site.services[number].count("events", 200);
+        poll::until(SURE, "polls of its own service", || polls() >= 2);
+        site.network
+            .etc(MACHINES[number], "hosts", "127.0.0.1 localhost\n");
     }
     site.cluster.kill(0);
     poll::until(SURE, "everybody's trouble", || {
+        site.expect_others(&[]);
         let degraded = site.degraded();
         let whole = |it: &String| it.contains("mysql") && it.contains("machine:dns");
         if degraded.len() == 3 && degraded.iter().all(whole) {
@@ -213,28 +260,22 @@ fn whoever_loses_its_own_network_server_or_resolver_leaves_alone() {
             Err(format!("{degraded:?}"))
         }
     });
-    site.stay(None, LONG, "MySQL and the names are gone for all of them");
-}
+    site.stay(&[], LONG, "MySQL and the names are gone for all of them");
 
-#[test]
-fn on_its_real_address_the_service_is_each_machines_own_and_a_probe_from_azure_is_a_balancers() {
-    let site = Site::start();
-    site.all_back();
-    let polls = |number: usize| site.services[number].count("events", 200);
-    for number in 0..MACHINES.len() {
-        poll::until(SURE, "polls of its own service", || polls(number) >= 2);
-    }
     site.services[1].announce("t", "Terminate", &["vm1"], 300);
     poll::until(SURE, "503", || site.told(1).0 == 503);
     poll::until(SURE, "the acknowledgement", || {
-        site.services[1].acknowledged() == ["t"]
+        match site.services[1].acknowledged() {
+            told if told == ["t"] => Ok(()),
+            told => Err(format!("{told:?} {:?}", leaving_of(&site.agents[1]))),
+        }
     });
     assert_eq!(
         site.told(1).2,
         State::Healthy,
         "it leaves anyway: no repair"
     );
-    site.stay(Some(1), Duration::from_secs(2), "a neighbour's Terminate");
+    site.stay(&[1], Duration::from_secs(2), "a neighbour's Terminate");
     // who was probed from elsewhere gave the balancer its time
     let log = site.agents[1].log();
     let line = log

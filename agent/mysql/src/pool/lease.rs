@@ -19,7 +19,9 @@ pub(super) struct Place {
     pub(super) generation: u64,
     /// A connection, open or being opened, is counted in `Inner::open` for this place.
     pub(super) counted: bool,
-    pub(super) _permit: OwnedSemaphorePermit,
+    /// It is a client's: whoever leaves waits for it.
+    lent: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A connection taken from its pool, between two packets.
@@ -37,6 +39,30 @@ pub(crate) struct BusyLease {
 }
 
 impl Place {
+    /// For a client, without a connection yet.
+    pub(super) fn lent(pool: &Arc<Pool>, permit: OwnedSemaphorePermit) -> Self {
+        pool.busy_gauge.inc();
+        Self {
+            pool: Arc::clone(pool),
+            generation: pool.generation.load(Ordering::Acquire),
+            counted: false,
+            lent: true,
+            _permit: permit,
+        }
+    }
+
+    /// For the pool's own upkeep of a connection that is counted already. Nobody waits for it: with a server that is away there is
+    /// always one on its way.
+    pub(super) fn upkeep(pool: &Arc<Pool>, permit: OwnedSemaphorePermit, generation: u64) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            generation,
+            counted: true,
+            lent: false,
+            _permit: permit,
+        }
+    }
+
     /// The connection is gone without having been in anybody's hands.
     pub(super) fn uncount(&mut self) {
         if std::mem::take(&mut self.counted) {
@@ -56,7 +82,9 @@ impl Drop for Place {
             self.uncount();
             self.pool.count_discard(Discard::Busy);
         }
-        self.pool.busy_gauge.dec();
+        if self.lent {
+            self.pool.busy_gauge.dec();
+        }
     }
 }
 

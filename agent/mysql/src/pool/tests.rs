@@ -18,8 +18,12 @@ fn pool(max_server_connections: usize) -> Arc<Pool> {
 }
 
 fn pool_that_waits(max_server_connections: usize, failover_wait: Duration) -> Arc<Pool> {
+    pool_of("127.0.0.1:1", max_server_connections, failover_wait)
+}
+
+fn pool_of(server: &str, max_server_connections: usize, failover_wait: Duration) -> Arc<Pool> {
     let account = Account {
-        server: "127.0.0.1:1".parse().unwrap(),
+        server: server.parse().unwrap(),
         user: "app".to_owned(),
         credential: crate::server::credential::Credential::File {
             file: SecretFile::new("/nonexistent"),
@@ -130,4 +134,19 @@ async fn a_server_that_stays_away_is_told_after_the_wait_and_nothing_is_left_beh
     assert_eq!(pool.lock().open, 0);
     assert_eq!(pool.places.available_permits(), 2);
     assert!(!pool.outage.is_on());
+}
+
+#[tokio::test]
+async fn a_connection_on_its_way_to_be_kept_ready_is_nobodys_and_not_waited_for() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool_of(&silent.local_addr().unwrap().to_string(), 2, Duration::ZERO);
+    let mut upkeep = std::pin::pin!(pool.maintain());
+    tokio::select! {
+        () = &mut upkeep => panic!("a server that says nothing was opened"),
+        asked = silent.accept() => drop(asked.unwrap()),
+    }
+    assert_eq!((pool.busy(), pool.lock().open), (0, 1));
+    upkeep.await;
+    assert_eq!((pool.busy(), pool.lock().open), (0, 0));
+    assert_eq!(pool.places.available_permits(), 2);
 }

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -11,6 +11,8 @@ fuzz-sessions: ## random sessions direct and through the endpoint, packet by pac
 	@tests/support/install.sh mysql && LAMPLIGHTER_FUZZ_SEED=$(or $(SEED),1000) LAMPLIGHTER_FUZZ_SESSIONS=$(or $(SESSIONS),1000) cargo test -p lamplighter --test it -- sessions:: --nocapture
 crosstalk: ## millions of tagged questions while everything breaks; QUESTIONS=how many CLIENTS=at once
 	@tests/support/install.sh mysql && LAMPLIGHTER_CROSSTALK_QUESTIONS=$(or $(QUESTIONS),2000000) LAMPLIGHTER_CROSSTALK_CLIENTS=$(or $(CLIENTS),32) LAMPLIGHTER_CROSSTALK_STEP=1 cargo test -p lamplighter --test it -- crosstalk:: --nocapture
+chaos: ## half an hour of random faults under 64 clients that keep account; SECONDS=how long SEED=first
+	@tests/support/install.sh mysql && LAMPLIGHTER_CHAOS_SECONDS=$(or $(SECONDS),1800) LAMPLIGHTER_CHAOS_SEED=$(or $(SEED),1) cargo test -p lamplighter --test it -- failover::chaos --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
 bench-sync: ## files: beside rclone and azcopy, on the same storage; rewrites benches/sync/README.md

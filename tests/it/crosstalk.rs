@@ -343,7 +343,8 @@ fn misfortune(stage: &Stage, over: &AtomicBool, mut dice: Dice) -> u64 {
     happened
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
+/// A number from the environment.
+pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) if !text.is_empty() => text
             .parse()

@@ -19,10 +19,14 @@ pub(crate) struct Options {
     pub(crate) pool: String,
     /// The primary's address, if it is not the cluster's.
     pub(crate) primary: Option<String>,
+    /// The replicas' addresses, if they are not the cluster's.
+    pub(crate) replicas: Option<Vec<String>>,
     /// The CA, if it is not the cluster's.
     pub(crate) ca: Option<PathBuf>,
     /// The password, if it is not the right one.
     pub(crate) password: Option<String>,
+    /// What starts the agent, if it does not start by itself; see [`crate::support::network::Network::by`].
+    pub(crate) by: Vec<String>,
 }
 
 /// A running agent.
@@ -40,11 +44,10 @@ pub(crate) fn start(cluster: &Cluster, options: Options) -> Endpoint {
     builder.secret("mon-password", MON.1);
     builder.secret("job-password", "job-secret");
     let [probe, metrics, admin, tcp] = [ports::free(), ports::free(), ports::free(), ports::free()];
-    let replicas: Vec<String> = cluster
-        .nodes()
-        .skip(1)
-        .map(|node| format!("{:?}", cluster.address(node)))
-        .collect();
+    let nodes = cluster.nodes().skip(1);
+    let replicas = options
+        .replicas
+        .unwrap_or_else(|| nodes.map(|node| cluster.address(node)).collect());
     // a server that is away is told at once, where waiting for it is not what is tested
     let at_once = if options.pool.contains("failover_wait") {
         ""
@@ -63,7 +66,7 @@ runtime_dir = "{{dir}}/run"
 [mysql]
 listen = ["unix:{{dir}}/mysql.sock", "tcp:127.0.0.1:{tcp}"]
 primary = "{primary}"
-replicas = [{replicas}]
+replicas = {replicas:?}
 user = "{user}"
 password_file = "{{dir}}/app-password"
 tls = {{ ca = "{ca}", verify = "identity" }}
@@ -80,7 +83,6 @@ password_file = "{{dir}}/mon-password"
 {pool}
 "#,
         primary = options.primary.unwrap_or_else(|| cluster.address(0)),
-        replicas = replicas.join(", "),
         user = APP.0,
         ca = options.ca.unwrap_or_else(|| cluster.ca_path()).display(),
         keys = options.keys,
@@ -88,7 +90,8 @@ password_file = "{{dir}}/mon-password"
         uid = rustix::process::getuid().as_raw(),
         mon = MON.0,
     );
-    let mut agent = builder.start(&config);
+    let by: Vec<&str> = options.by.iter().map(String::as_str).collect();
+    let mut agent = builder.by(&by).start(&config);
     agent.wait_ready(PATIENCE);
     let address = |port: u16| format!("127.0.0.1:{port}");
     Endpoint {

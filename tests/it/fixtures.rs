@@ -338,6 +338,19 @@ fn the_proxy_passes_delays_swallows_cuts_and_refuses() {
     assert_eq!(&greeting(&swallowed).unwrap(), b"hello");
     assert_eq!(&greeting(&kept).unwrap(), b"later");
 
+    let mut deaf = connect();
+    assert_eq!(&greeting(&deaf).unwrap(), b"hello");
+    proxy.deafen();
+    deaf.write_all(b"never").unwrap();
+    assert_eq!(
+        &greeting(&connect()).unwrap(),
+        b"hello",
+        "only what was there"
+    );
+    deaf.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(greeting(&deaf).is_err());
+
     proxy.set(Mode::CutAfter(3));
     let mut cut = connect();
     let mut got = Vec::new();
@@ -347,7 +360,7 @@ fn the_proxy_passes_delays_swallows_cuts_and_refuses() {
     proxy.set(Mode::Refuse);
     assert!(greeting(&kept).is_err(), "existing connections are reset");
     assert!(TcpStream::connect(proxy.address()).is_err());
-    assert_eq!((proxy.open(), proxy.accepted()), (0, 3));
+    assert_eq!((proxy.open(), proxy.accepted()), (0, 5));
     proxy.set(Mode::Pass);
     assert_eq!(&greeting(&connect()).unwrap(), b"hello");
 }

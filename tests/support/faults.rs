@@ -1,10 +1,11 @@
 //! A TCP proxy with a stable address in front of any server, which can be told to misbehave. May sleep: delay is its work.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::ports;
@@ -42,7 +43,10 @@ struct Shared {
     /// Grows whenever all existing connections are to be reset.
     generation: AtomicU64,
     accepted: AtomicU64,
-    open: AtomicU64,
+    /// Connections up to this number pass nothing on any more.
+    deaf: AtomicU64,
+    /// The numbers of those that are open.
+    open: Mutex<BTreeSet<u64>>,
     ended: AtomicBool,
     refusing: AtomicBool,
 }
@@ -56,7 +60,8 @@ impl Proxy {
             mode: Mutex::new(Mode::Pass),
             generation: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
-            open: AtomicU64::new(0),
+            deaf: AtomicU64::new(0),
+            open: Mutex::default(),
             ended: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
         });
@@ -95,17 +100,23 @@ impl Proxy {
 
     /// Resets every connection that exists now; new ones are taken as the mode says.
     pub(crate) fn cut(&self) {
+        let last = self.accepted();
         self.begin_cut();
         super::poll::until(
             Duration::from_secs(5),
             "the proxy's connections to be reset",
-            || self.open() == 0,
+            || self.shared.open().range(..=last).next().is_none(),
         );
     }
 
-    /// As [`Self::cut`], but does not wait until they are gone: where new ones come all the time there never are none.
+    /// As [`Self::cut`], but does not wait until they are gone.
     pub(crate) fn begin_cut(&self) {
         self.shared.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Makes every connection that exists now half open: it takes bytes and passes nothing on for ever. New ones are as the mode says.
+    pub(crate) fn deafen(&self) {
+        self.shared.deaf.store(self.accepted(), Ordering::SeqCst);
     }
 
     /// Sends new connections elsewhere, for example to another server after a failover.
@@ -120,7 +131,7 @@ impl Proxy {
 
     /// How many are open now.
     pub(crate) fn open(&self) -> u64 {
-        self.shared.open.load(Ordering::SeqCst)
+        u64::try_from(self.shared.open().len()).expect("a number of connections")
     }
 }
 
@@ -136,6 +147,10 @@ impl Drop for Proxy {
 impl Shared {
     fn mode(&self) -> Mode {
         *self.mode.lock().unwrap()
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.open.lock().unwrap()
     }
 
     fn over(&self, generation: u64) -> bool {
@@ -162,13 +177,15 @@ fn accept(shared: &Arc<Shared>, address: SocketAddr, listener: TcpListener) {
         shared.refusing.store(listener.is_none(), Ordering::SeqCst);
         match listener.as_ref().map(TcpListener::accept) {
             Some(Ok((client, _))) => {
-                shared.accepted.fetch_add(1, Ordering::SeqCst);
-                shared.open.fetch_add(1, Ordering::SeqCst);
+                let number = shared.accepted.load(Ordering::SeqCst) + 1;
+                let generation = shared.generation.load(Ordering::SeqCst);
+                shared.open().insert(number);
+                shared.accepted.store(number, Ordering::SeqCst);
                 let shared = Arc::clone(shared);
                 std::thread::spawn(move || {
-                    carry(&shared, &client);
+                    carry(&shared, &client, number, generation);
                     drop(client);
-                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                    shared.open().remove(&number);
                 });
             }
             _ => std::thread::sleep(TICK),
@@ -177,8 +194,7 @@ fn accept(shared: &Arc<Shared>, address: SocketAddr, listener: TcpListener) {
 }
 
 /// One connection, until either side ends it or the proxy resets it.
-fn carry(shared: &Arc<Shared>, client: &TcpStream) {
-    let generation = shared.generation.load(Ordering::SeqCst);
+fn carry(shared: &Arc<Shared>, client: &TcpStream, number: u64, generation: u64) {
     // in a black hole not even the server's greeting may come; wait before connecting
     while shared.mode() == Mode::BlackHole {
         if shared.over(generation) {
@@ -204,6 +220,7 @@ fn carry(shared: &Arc<Shared>, client: &TcpStream) {
         for (from, to, from_server) in [(client, &server, false), (&server, client, true)] {
             let way = Way {
                 shared,
+                number,
                 generation,
                 broken: &broken,
                 from,
@@ -226,6 +243,7 @@ fn carry(shared: &Arc<Shared>, client: &TcpStream) {
 #[derive(Clone, Copy)]
 struct Way<'c> {
     shared: &'c Shared,
+    number: u64,
     generation: u64,
     broken: &'c AtomicBool,
     from: &'c TcpStream,
@@ -236,6 +254,11 @@ struct Way<'c> {
 impl Way<'_> {
     fn over(&self) -> bool {
         self.broken.load(Ordering::SeqCst) || self.shared.over(self.generation)
+    }
+
+    fn is_swallowed(&self) -> bool {
+        let is_deaf = self.number <= self.shared.deaf.load(Ordering::SeqCst);
+        is_deaf || self.shared.mode() == Mode::BlackHole
     }
 
     fn read(&self, sender: &SyncSender<(Instant, Vec<u8>)>) {
@@ -289,7 +312,7 @@ impl Way<'_> {
 
     fn write(&self, receiver: &Receiver<(Instant, Vec<u8>)>) {
         while let Ok((due, bytes)) = receiver.recv() {
-            while Instant::now() < due || self.shared.mode() == Mode::BlackHole {
+            while Instant::now() < due || self.is_swallowed() {
                 if self.over() {
                     return;
                 }

@@ -81,6 +81,12 @@ impl MariaDb {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Runs SQL as root.
+    #[track_caller]
+    pub(crate) fn sql(&self, text: &str) {
+        sql(&self.socket(), text).unwrap_or_else(|error| panic!("MariaDB: {error}\nin: {text}"));
+    }
+
     /// The unix socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.scratch.join("s")

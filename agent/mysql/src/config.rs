@@ -154,6 +154,9 @@ pub struct Pool {
     /// How long a statement of which nothing was sent yet waits for a primary that is away, as in a failover; 0 not at all.
     /// At most 120 s. Default 5 s.
     pub failover_wait: Millis,
+    /// A server of which nothing was heard for so long, although it was asked, is given up: what was sent to it gets error 2013.
+    /// Reads are asked elsewhere sooner. A statement that takes long on a server that answers others is never given up. Default 10 s.
+    pub silence_max: Millis,
     /// Connections older than this are closed when idle, so that moved servers and changed settings are noticed. Default 30 min.
     pub age_max: Millis,
     /// Idle connections beyond `min_idle` are closed after this. Default 5 min.
@@ -170,6 +173,9 @@ pub struct Pool {
 /// The longest wait for a server that fails over.
 const FAILOVER_WAIT_MAX: Millis = Millis::from_secs(120);
 
+/// The shortest silence for which a server may be given up.
+const SILENCE_MIN: Millis = Millis::from_secs(1);
+
 impl Default for Pool {
     fn default() -> Self {
         Self {
@@ -177,6 +183,7 @@ impl Default for Pool {
             min_idle: 1,
             wait_timeout: Millis::from_secs(2),
             failover_wait: Millis::from_secs(5),
+            silence_max: Millis::from_secs(10),
             age_max: Millis::from_secs(30 * 60),
             idle_timeout: Millis::from_secs(5 * 60),
             prepared_statements_max: 64,
@@ -358,6 +365,10 @@ impl Config {
     }
 
     fn failover_problem(&self) -> Option<Problem> {
+        if self.pool.silence_max < SILENCE_MIN {
+            let text = "is shorter than 1s; a busy server may be silent for that long";
+            return Some(Problem::new("pool.silence_max", text.to_owned()));
+        }
         let text = "is longer than 120s; a server that is away for longer is not failing over";
         let fits = self.pool.failover_wait <= FAILOVER_WAIT_MAX;
         (!fits).then(|| Problem::new("pool.failover_wait", text.to_owned()))

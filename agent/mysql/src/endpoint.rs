@@ -96,19 +96,19 @@ impl Shared {
         self.templates.forget();
     }
 
+    fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        let replicas = self.replicas.iter().map(|it| &it.pool);
+        std::iter::once(&self.primary).chain(replicas)
+    }
+
     /// How many server connections clients hold: a statement in flight, a transaction open, or state of their own.
     fn busy(&self) -> u64 {
-        let replicas = self.replicas.iter().map(|it| &it.pool);
-        let pools = std::iter::once(&self.primary).chain(replicas);
-        pools.map(|pool| pool.busy()).sum()
+        self.pools().map(|pool| pool.busy()).sum()
     }
 
     /// A server connection with this id is one of ours.
     pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
-        let replicas = self.replicas.iter().map(|replica| &replica.pool);
-        std::iter::once(&self.primary)
-            .chain(replicas)
-            .any(|pool| pool.has_thread(thread_id))
+        self.pools().any(|pool| pool.has_thread(thread_id))
     }
 
     fn explain(&self, sql: &str) -> Explanation {
@@ -356,6 +356,11 @@ impl Subsystem for Proxy {
                 ),
             );
         }
+        for pool in self.shared.pools() {
+            let (tasks, vigil) = (scope.tasks(), Arc::clone(pool));
+            scope.spawn("vigil", vigil.keep_vigil(tasks.clone()));
+            scope.spawn("name", Arc::clone(pool).follow_name(tasks.clone()));
+        }
         scope.spawn(
             "pools",
             maintain(Arc::clone(&self.shared), scope.tasks().clone()),
@@ -381,19 +386,16 @@ impl Subsystem for Proxy {
 async fn maintain(shared: Arc<Shared>, tasks: Tasks) {
     let mut ticker = tokio::time::interval(MAINTENANCE);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let pools = || {
-        std::iter::once(&shared.primary).chain(shared.replicas.iter().map(|replica| &replica.pool))
-    };
     loop {
         tokio::select! {
             _ = ticker.tick() => {}
             () = tasks.draining() => break,
         }
-        for pool in pools() {
+        for pool in shared.pools() {
             pool.maintain().await;
         }
     }
-    for pool in pools() {
+    for pool in shared.pools() {
         pool.retire();
     }
 }

@@ -77,6 +77,15 @@ pub(crate) enum StatementError {
         waiting: usize,
         source: OpenError,
     },
+    /// The server answers, but has taken no writes for as long as a failover may take.
+    #[error(
+        "{server} takes no writes (read_only), waited {waited:?} for one that does, and {waiting} more statements wait"
+    )]
+    ReadOnly {
+        server: String,
+        waited: Duration,
+        waiting: usize,
+    },
     /// The server went away with the statement. Whether it ran is not known.
     #[error("lost connection to {server} during query")]
     ServerLost { server: String, source: io::Error },
@@ -96,6 +105,8 @@ pub(crate) enum StatementError {
 
 /// ER_CON_COUNT_ERROR.
 const TOO_MANY_CONNECTIONS: u16 = 1040;
+/// ER_OPTION_PREVENTS_STATEMENT.
+const OPTION_PREVENTS: u16 = 1290;
 /// CR_CONN_HOST_ERROR, as MySQL Router reports it too.
 const CANNOT_CONNECT: u16 = 2003;
 /// CR_SERVER_LOST.
@@ -124,6 +135,7 @@ impl StatementError {
                     message.into_bytes(),
                 ))
             }
+            Self::ReadOnly { .. } => Some(ErrPacket::new(OPTION_PREVENTS, *b"HY000", text(""))),
             Self::ServerLost { .. } | Self::InsertIdLost { .. } => {
                 Some(ErrPacket::new(SERVER_LOST, *b"HY000", text("")))
             }

@@ -12,6 +12,9 @@ use crate::route::Why;
 /// Bounds of the time a client keeps a connection, in seconds: from one statement to a client that stays.
 const HOLD_SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
 
+/// Bounds of the time a statement is held for a failover, in seconds: from a switch-over in one breath to the longest wait allowed.
+const FAILOVER_SECONDS: [f64; 10] = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 120.0];
+
 /// The endpoint's series.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -55,6 +58,12 @@ pub struct Metrics {
     pub wait_seconds: Histogram,
     /// Statements that wait for a server that is away, by server.
     pub away: IntGaugeVec,
+    /// How long each statement was held for a failover, in seconds.
+    pub held_seconds: Histogram,
+    /// Statements sent again because a server refused them as not being a primary.
+    pub resent: IntCounter,
+    /// Connections broken because the server was silent or knew nothing of their statement.
+    pub severed: IntCounter,
     /// Statements that waited longer than they may.
     pub wait_timeouts: IntCounter,
     /// Reads sent again after their connection was lost before its first byte of answer.
@@ -162,6 +171,19 @@ impl Metrics {
                 "failover_waiting",
                 "Statements that wait for a server that is away, by server.",
                 &["server"],
+            )?,
+            held_seconds: s.histogram(
+                "failover_wait_seconds",
+                "Time statements were held because the primary was away or took no writes.",
+                &FAILOVER_SECONDS,
+            )?,
+            resent: s.counter(
+                "resent_total",
+                "Statements sent again because a server had refused them as read-only, having done nothing.",
+            )?,
+            severed: s.counter(
+                "connections_severed_total",
+                "Server connections broken under a waiting statement, because the server was silent or knew nothing of it.",
             )?,
             wait_timeouts: s.counter(
                 "wait_timeouts_total",

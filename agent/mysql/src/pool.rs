@@ -1,12 +1,15 @@
 //! The connections to one server: at most so many, given out in the order of asking, each idle one kept in the bucket of what
 //! its next client must share with its last. Only [`Idle`] connections can come back.
 
+mod address;
 mod ask;
 mod discard;
 mod kill;
 mod lease;
 mod opening;
 mod outage;
+mod role;
+mod vigil;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,6 +31,9 @@ pub(crate) use discard::Discard;
 use lease::Place;
 pub(crate) use lease::{BusyLease, Lease};
 use outage::Outage;
+pub(crate) use role::Need;
+use role::Role;
+use vigil::Vigil;
 
 /// A connection stays the one that knows a session's LAST_INSERT_ID() for this long; then the server is asked.
 const INSERT_ID_TIME: Duration = Duration::from_secs(1);
@@ -53,6 +59,8 @@ pub(crate) struct Pool {
     inner: Mutex<Inner>,
     nearness: Nearness,
     outage: Outage,
+    role: Role,
+    vigil: Vigil,
     /// For KILL.
     control: tokio::sync::Mutex<Option<Idle>>,
     /// Connections opened before the last retirement do not come back.
@@ -125,7 +133,9 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             inner: Mutex::new(inner),
             nearness: Nearness::default(),
-            outage: Outage::new(away),
+            outage: Outage::new(away.clone(), metrics.held_seconds.clone()),
+            role: Role::new(away, metrics.held_seconds.clone()),
+            vigil: Vigil::default(),
             control: tokio::sync::Mutex::new(None),
             generation: AtomicU64::new(0),
             began: Instant::now(),
@@ -140,8 +150,24 @@ impl Pool {
         &self.name
     }
 
-    /// A connection as it is asked for: an idle one if there is one, else a new one, within the wait limit.
+    /// A connection as it is asked for, within the wait limit. A statement that writes gets none to a server that takes no writes; it
+    /// waits for one that does until `ask.until`.
     pub(crate) async fn acquire(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, StatementError> {
+        let mut until = ask.until;
+        loop {
+            self.until_heard().await?;
+            self.until_writable(ask.need, &mut until).await?;
+            let lease = self.acquire_any(ask).await?;
+            if ask.need != Need::Write || !lease.connection.is_read_only() {
+                return Ok(lease);
+            }
+            // it is good for reads
+            lease.release();
+        }
+    }
+
+    /// An idle connection if there is one, else a new one, whatever the server's role.
+    async fn acquire_any(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, StatementError> {
         let mut place = self.place().await?;
         let taken = self.take(ask);
         place.counted = true;
@@ -265,7 +291,8 @@ impl Pool {
         let mut line = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
         let mut permit = tokio::time::timeout(limit, line.as_mut()).await;
         let longer = self.limits.failover_wait.get();
-        if permit.is_err() && self.outage.is_on() && longer > limit {
+        let is_away = self.outage.is_on() || self.waits_for_server();
+        if permit.is_err() && is_away && longer > limit {
             // those before us wait for the server itself
             permit = tokio::time::timeout(longer - limit, line).await;
             limit = longer;
@@ -387,7 +414,10 @@ impl Pool {
             let mut place = Place::upkeep(self, permit, generation);
             // a server that is away is reported by the monitor
             match self.try_open(&bucket).await {
-                Ok(connection) => Lease { place, connection }.release(),
+                Ok((connection, generation)) => {
+                    place.generation = generation;
+                    Lease { place, connection }.release();
+                }
                 Err(_) => place.uncount(),
             }
         }
@@ -442,7 +472,7 @@ impl Pool {
     fn wants_one_ready(&self) -> Option<Bucket> {
         let inner = self.lock();
         let room = inner.open < self.limits.max_server_connections;
-        (room && inner.idle.len() < self.limits.min_idle)
+        (room && !self.is_silent() && inner.idle.len() < self.limits.min_idle)
             .then(|| inner.last_wanted.clone())
             .flatten()
     }

@@ -3,6 +3,7 @@
 //! reply's own end made. Everything else (drop, timeout, error, a client that left) closes the socket.
 
 mod batch;
+mod bucket;
 mod compressed;
 pub(crate) mod credential;
 mod login;
@@ -11,6 +12,7 @@ mod stream;
 mod threads;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,56 +27,16 @@ use lamplighter_wire::mysql::packet;
 use lamplighter_wire::mysql::prepared::PrepareReply;
 
 pub(crate) use batch::Batch;
+pub(crate) use bucket::{BUCKET_CAPABILITIES, Bucket};
 pub(crate) use login::{Account, ServerFacts};
 pub(crate) use statements::Wanted;
 use stream::Stream;
+pub(crate) use threads::Waiting;
 
 use crate::error::OpenError;
 use crate::insert_id::{self, OfConnection, OfSession};
 use crate::prepared::Template;
 use crate::variables::Variables;
-
-/// What two clients must share to share a server connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Bucket {
-    /// The capabilities that change what statements mean; see [`BUCKET_CAPABILITIES`].
-    pub(crate) capabilities: Capabilities,
-    /// The collation id of the client's handshake.
-    pub(crate) collation: u8,
-    /// The default schema.
-    pub(crate) schema: Option<Bytes>,
-    /// Session variables set since the login.
-    pub(crate) variables: Variables,
-}
-
-impl Bucket {
-    /// For connections that are opened before any client asked for one: utf8mb4_general_ci, which every server knows.
-    pub(crate) fn of_nobody() -> Self {
-        Self {
-            capabilities: Capabilities::CLIENT_DEPRECATE_EOF,
-            collation: 45,
-            schema: None,
-            variables: Variables::default(),
-        }
-    }
-
-    /// Whether a connection of this bucket can be made into one of `wanted` without a login.
-    pub(crate) fn is_near(&self, wanted: &Self) -> bool {
-        self.capabilities == wanted.capabilities
-            && self.collation == wanted.collation
-            && (self.schema.is_none() || wanted.schema.is_some())
-    }
-}
-
-/// Capabilities that a client chooses and that change the meaning of its statements.
-pub(crate) const BUCKET_CAPABILITIES: Capabilities = Capabilities::CLIENT_FOUND_ROWS
-    .union(Capabilities::CLIENT_IGNORE_SPACE)
-    .union(Capabilities::CLIENT_MULTI_STATEMENTS)
-    .union(Capabilities::CLIENT_LOCAL_FILES)
-    .union(Capabilities::CLIENT_NO_SCHEMA)
-    .union(Capabilities::CLIENT_DEPRECATE_EOF)
-    .union(Capabilities::CLIENT_QUERY_ATTRIBUTES)
-    .union(Capabilities::CLIENT_INTERACTIVE);
 
 /// Bytes read from a server at once.
 const READ_SIZE: usize = 16 * 1024;
@@ -90,6 +52,8 @@ struct Link {
     restore: Bytes,
     /// The server runs `init_connect` at a login and at nothing else: what it set cannot be set up again.
     has_init_connect: bool,
+    /// The server said so at the login.
+    read_only: bool,
     opened: Instant,
     /// Has answered a statement of a client before: a lost connection may then be an old one that the server closed.
     reused: bool,
@@ -130,6 +94,16 @@ impl Idle {
 
     pub(crate) fn opened(&self) -> Instant {
         self.0.opened
+    }
+
+    /// The server took no writes when the connection was opened.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.0.read_only
+    }
+
+    /// Where it leads.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.0.thread.peer()
     }
 
     /// Whether the server has left it alone: no end, no word nobody asked for. Costs no system call while nothing happened.
@@ -232,7 +206,7 @@ impl Busy {
         let closing = self.0.statements.take_closing();
         let ahead = self.0.ahead.as_ref().map(|batch| &batch.packets);
         if closing.is_none() && ahead.is_none_or(BytesMut::is_empty) {
-            return self.0.stream.write(bytes).await;
+            return self.write(bytes).await;
         }
         // one write: they are to arrive together
         let mut all = closing.unwrap_or_default();
@@ -240,7 +214,14 @@ impl Busy {
             all.extend_from_slice(&batch.packets.split());
         }
         all.extend_from_slice(bytes);
-        self.0.stream.write(&all).await
+        self.write(&all).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.thread.waits();
+        let written = self.0.stream.write(bytes).await;
+        self.0.thread.rests();
+        written
     }
 
     /// Reads the replies to what went in front of the command, if anything did.
@@ -305,11 +286,12 @@ impl Busy {
 
     /// Appends what the server sent next; an end of the stream is an error. Safe to cancel.
     pub(crate) async fn receive(&mut self, into: &mut BytesMut) -> io::Result<()> {
+        self.0.thread.waits();
         if self.0.stream.read(into).await? == 0 {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        } else {
-            Ok(())
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.0.thread.hears();
+        Ok(())
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -357,6 +339,24 @@ impl Busy {
     pub(crate) async fn run(&mut self, sql: &[u8]) -> io::Result<Completion> {
         self.send(&query(self.0.capabilities, sql)).await?;
         self.receive_reply(ReplyShape::Query).await
+    }
+
+    /// As [`Busy::run`], for a query that gives one number.
+    pub(crate) async fn count(&mut self, sql: &[u8]) -> io::Result<(u64, Completion)> {
+        self.send(&query(self.0.capabilities, sql)).await?;
+        let (completion, row) = self.receive_row(ReplyShape::Query).await?;
+        require_ok(&completion.outcome)?;
+        let mut reader = packet::Reader::new(row.get(packet::HEADER_LEN..).unwrap_or_default());
+        let text = reader.lenenc_bytes().map_err(io::Error::other)?;
+        let count = std::str::from_utf8(text)
+            .ok()
+            .and_then(|it| it.parse().ok());
+        Ok((count.ok_or(io::ErrorKind::InvalidData)?, completion))
+    }
+
+    /// What is waited for may be asked again elsewhere, or not.
+    pub(crate) fn set_harmless(&self, harmless: bool) {
+        self.0.thread.set_harmless(harmless);
     }
 
     /// The packet of the only row that a query of our own gives, header included.
@@ -489,6 +489,7 @@ impl Busy {
     /// One whole packet, header included, at most 64 KiB: logins and replies to our own commands.
     async fn receive_packet(&mut self) -> io::Result<BytesMut> {
         let mut header = [0; packet::HEADER_LEN];
+        self.0.thread.waits();
         self.0.stream.read_exact(&mut header).await?;
         let length = packet::Header::parse(&header).map_or(0, |header| header.len);
         if length > OWN_PACKET_MAX {
@@ -500,6 +501,7 @@ impl Busy {
         if let Some(body) = whole.get_mut(header.len()..) {
             self.0.stream.read_exact(body).await?;
         }
+        self.0.thread.hears();
         Ok(whole)
     }
 }

@@ -18,6 +18,7 @@ mod last;
 mod lease;
 mod local;
 mod prepared;
+mod refusal;
 mod relay;
 mod statement;
 mod stream;

@@ -115,6 +115,12 @@ impl Variables {
         })))
     }
 
+    /// The client has said something about whether its transactions write (`transaction_read_only`, MariaDB's `tx_read_only`).
+    pub(crate) fn are_read_only(&self) -> bool {
+        let names: [&[u8]; 2] = [b"transaction_read_only", b"tx_read_only"];
+        names.iter().any(|name| self.get(name).is_some())
+    }
+
     fn get(&self, name: &[u8]) -> Option<&Bytes> {
         self.0.as_ref()?.by_name.get(name)
     }

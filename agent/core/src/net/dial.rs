@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +23,14 @@ pub struct HostPort {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not of the form \"host:port\"")]
 pub struct HostPortError(String);
+
+impl HostPort {
+    /// The host is an address, not a name.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok()
+    }
+}
 
 impl FromStr for HostPort {
     type Err = HostPortError;
@@ -144,14 +152,21 @@ pub async fn dial(address: &HostPort, options: &DialOptions) -> Result<TcpStream
         })
 }
 
+/// Where the name leads now, by the machine's resolver (getaddrinfo(3)), in the order in which it is tried.
+///
+/// # Errors
+/// What the resolver says.
+pub async fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((address.host.as_str(), address.port));
+    Ok(found.await?.collect())
+}
+
 async fn try_all(address: &HostPort, options: &DialOptions) -> Result<TcpStream, DialError> {
-    let resolve = |source| DialError::Resolve {
+    let unresolved = |source| DialError::Resolve {
         host: address.host.clone(),
         source,
     };
-    let targets = tokio::net::lookup_host((address.host.as_str(), address.port))
-        .await
-        .map_err(resolve)?;
+    let targets = resolve(address).await.map_err(unresolved)?;
     let mut last = None;
     for target in targets {
         match connect(target, options).await {
@@ -164,7 +179,7 @@ async fn try_all(address: &HostPort, options: &DialOptions) -> Result<TcpStream,
             address: address.clone(),
             source,
         }),
-        None => Err(resolve(io::Error::from(io::ErrorKind::NotFound))),
+        None => Err(unresolved(io::Error::from(io::ErrorKind::NotFound))),
     }
 }
 

@@ -11,6 +11,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Lifeline;
+
 /// Looks at a non-blocking socket until there is something to be read (or its end), or `budget` is over. Returns whether there
 /// is. Takes nothing out, and lets go of the processor only for whoever wants it: for a peer that answers within microseconds,
 /// where falling asleep and being woken takes longer than the answer.
@@ -51,6 +53,14 @@ impl NearSocket {
             stream,
             has_bytes: false,
         }
+    }
+
+    /// See [`Lifeline::of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lifeline(&self) -> io::Result<Lifeline> {
+        Lifeline::of(&self.stream)
     }
 
     /// As the function [`look_for_bytes`].

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::Need;
 use crate::insert_id::OfSession;
 use crate::prepared::Template;
 use crate::server::{Bucket, Idle};
@@ -18,6 +21,9 @@ pub(crate) struct Ask<'a> {
     pub(crate) template: Option<&'a Arc<Template>>,
     /// The connection may be adapted together with the command, which does no harm under another state.
     pub(crate) ahead: bool,
+    pub(crate) need: Need,
+    /// Until when it waits for a server that takes writes, if it has waited before.
+    pub(crate) until: Option<Instant>,
 }
 
 pub(super) type Preference = fn(&Ask<'_>, &Idle) -> bool;
@@ -31,6 +37,8 @@ impl<'a> Ask<'a> {
             insert_id: false,
             template: None,
             ahead: false,
+            need: Need::Any,
+            until: None,
         }
     }
 

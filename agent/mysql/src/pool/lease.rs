@@ -151,6 +151,17 @@ impl Lease {
         }
     }
 
+    /// Closes the connection after it has told its session's LAST_INSERT_ID(), if that is owed, and lets nobody use others of its time.
+    pub(crate) async fn leave_server(self) {
+        let Self { place, connection } = self;
+        place.pool.note_refused(place.generation);
+        if connection.insert_id().is_wanted_beside(None) {
+            // if the server does not say, the session hears that
+            drop(connection.settle_insert_id().await);
+        }
+        place.close(Discard::Retired);
+    }
+
     /// Closes the connection.
     pub(crate) fn close(self, reason: Discard) {
         self.place.close(reason);

@@ -1,9 +1,13 @@
 //! New connections of a pool, also while its server is away for a moment. Touches the network through [`Idle::open`].
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use super::outage::may_pass;
 use super::{Lease, Place, Pool};
 use crate::error::{OpenError, StatementError};
 use crate::server::{Bucket, Idle};
+use crate::variables::Variables;
 
 impl Pool {
     /// Opens a connection; one to a server that is away for a moment is waited for.
@@ -23,10 +27,39 @@ impl Pool {
             }
         };
         match opened {
-            Ok(connection) => Ok(Lease { place, connection }),
+            Ok((connection, generation)) => {
+                place.generation = generation;
+                Ok(Lease { place, connection })
+            }
             Err(error) => {
                 place.uncount();
                 Err(error)
+            }
+        }
+    }
+
+    /// A connection for whoever comes next: as the last one that was asked for, without what the server may refuse.
+    pub(super) async fn open_spare(self: &Arc<Self>) -> Result<Lease, StatementError> {
+        let mut place = self.place().await?;
+        let wanted = {
+            let mut inner = self.lock();
+            inner.open += 1;
+            inner.last_wanted.clone()
+        };
+        place.counted = true;
+        let bucket = Bucket {
+            schema: None,
+            variables: Variables::default(),
+            ..wanted.unwrap_or_else(Bucket::of_nobody)
+        };
+        match self.try_open(&bucket).await {
+            Ok((connection, generation)) => {
+                place.generation = generation;
+                Ok(Lease { place, connection })
+            }
+            Err(source) => {
+                place.uncount();
+                Err(self.not_open(source))
             }
         }
     }
@@ -35,7 +68,9 @@ impl Pool {
         !self.limits.failover_wait.get().is_zero()
     }
 
-    pub(super) async fn try_open(&self, bucket: &Bucket) -> Result<Idle, OpenError> {
+    /// A new connection and its generation.
+    pub(super) async fn try_open(&self, bucket: &Bucket) -> Result<(Idle, u64), OpenError> {
+        let generation = self.generation.load(Ordering::Acquire);
         let opened = Idle::open(&self.account, bucket.clone()).await;
         let counter = if opened.is_ok() {
             &self.metrics.opened
@@ -43,7 +78,9 @@ impl Pool {
             &self.metrics.open_failures
         };
         counter.with_label_values(&[self.name.as_str()]).inc();
-        opened
+        let opened = opened?;
+        let generation = self.note_role(opened.is_read_only(), generation);
+        Ok((opened, generation))
     }
 
     /// In the order of asking, until the server is back or the wait is over. Nothing was sent yet: the statement loses nothing.
@@ -51,16 +88,16 @@ impl Pool {
         &self,
         bucket: &Bucket,
         mut last: Option<OpenError>,
-    ) -> Result<Idle, StatementError> {
+    ) -> Result<(Idle, u64), StatementError> {
         let limit = self.limits.failover_wait.get();
         let waiter = self.outage.join();
         let back = async {
             let mut first = waiter.first().await;
             loop {
                 match self.try_open(bucket).await {
-                    Ok(connection) => {
+                    Ok(opened) => {
                         first.succeeded();
-                        return Ok(connection);
+                        return Ok(opened);
                     }
                     Err(error) if !may_pass(&error) => return Err(error),
                     Err(error) => last = Some(error),

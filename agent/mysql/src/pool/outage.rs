@@ -2,9 +2,9 @@
 //! tries. Decides and waits; the trying is the pool's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lamplighter_core::metrics::IntGauge;
+use lamplighter_core::metrics::{Histogram, IntGauge};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::OpenError;
@@ -22,22 +22,28 @@ pub(super) struct Outage {
     turn: Mutex<u32>,
     waiting: AtomicUsize,
     gauge: IntGauge,
+    held: Histogram,
 }
 
 /// One that waits.
 #[derive(Debug)]
-pub(super) struct Waiter<'a>(&'a Outage);
+pub(super) struct Waiter<'a> {
+    line: &'a Outage,
+    since: Instant,
+}
 
 /// The first in line.
 #[derive(Debug)]
 pub(super) struct First<'a>(MutexGuard<'a, u32>);
 
 impl Outage {
-    pub(super) fn new(gauge: IntGauge) -> Self {
+    /// `gauge` counts those who wait, `held` takes for how long each did.
+    pub(super) fn new(gauge: IntGauge, held: Histogram) -> Self {
         Self {
             turn: Mutex::new(0),
             waiting: AtomicUsize::new(0),
             gauge,
+            held,
         }
     }
 
@@ -50,26 +56,30 @@ impl Outage {
     pub(super) fn join(&self) -> Waiter<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.gauge.inc();
-        Waiter(self)
+        Waiter {
+            line: self,
+            since: Instant::now(),
+        }
     }
 }
 
 impl<'a> Waiter<'a> {
     /// Waits until everybody before has had a turn.
     pub(super) async fn first(&self) -> First<'a> {
-        First(self.0.turn.lock().await)
+        First(self.line.turn.lock().await)
     }
 
     /// How many others wait.
     pub(super) fn others(&self) -> usize {
-        self.0.waiting.load(Ordering::Relaxed).saturating_sub(1)
+        self.line.waiting.load(Ordering::Relaxed).saturating_sub(1)
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.gauge.dec();
+        self.line.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.line.gauge.dec();
+        self.line.held.observe(self.since.elapsed().as_secs_f64());
     }
 }
 
@@ -99,12 +109,15 @@ pub(super) fn may_pass(error: &OpenError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lamplighter_core::metrics::Registry;
     use lamplighter_wire::mysql::response::ErrPacket;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     fn outage() -> Outage {
-        Outage::new(IntGauge::new("waiting", "Waiting.").expect("a gauge"))
+        let metrics = Metrics::register(&Registry::new()).expect("the series");
+        Outage::new(metrics.away.with_label_values(&["s"]), metrics.held_seconds)
     }
 
     #[tokio::test]

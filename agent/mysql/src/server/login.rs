@@ -2,6 +2,7 @@
 //! Internals manual.) Reads the password file at each login, so that a rotated password is picked up.
 
 use std::io;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,10 @@ pub(crate) struct Account {
     pub(crate) facts: Arc<ArcSwapOption<ServerFacts>>,
 }
 
+/// How soon a machine is asked whether it is still there, on a connection on which nothing happens: with
+/// [`DialOptions::user_timeout`] one that is not is noticed within 20 s.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
 /// What a server says of itself in its greeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerFacts {
@@ -53,6 +58,18 @@ pub(crate) struct ServerFacts {
     pub(crate) status: Status,
     /// It takes query attributes.
     pub(crate) has_attributes: bool,
+}
+
+impl ServerFacts {
+    fn of(greeting: Greeting, status: Status) -> Self {
+        let attributes = Capabilities::CLIENT_QUERY_ATTRIBUTES;
+        Self {
+            has_attributes: greeting.capabilities.contains(attributes),
+            version: greeting.server_version,
+            collation: greeting.charset,
+            status: status.intersection(FRESH),
+        }
+    }
 }
 
 /// What every server connection has, whatever the client asked for.
@@ -89,9 +106,12 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
     };
     let options = DialOptions {
         connect_timeout: account.connect_timeout,
+        keepalive: KEEPALIVE,
         ..DialOptions::default()
     };
-    let mut stream = Stream::Plain(NearSocket::new(dial(&account.server, &options).await?));
+    let socket = NearSocket::new(dial(&account.server, &options).await?);
+    let lifeline = socket.lifeline()?;
+    let mut stream = Stream::Plain(socket);
     let body = read_packet(&mut stream).await?.0;
     let greeting = Greeting::parse(refused(&body)?)?;
     require(&greeting, &bucket)?;
@@ -129,23 +149,18 @@ pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, Ope
         status: Status::SERVER_STATUS_AUTOCOMMIT,
         restore: Bytes::new(),
         has_init_connect: false,
+        read_only: false,
         opened: Instant::now(),
         reused: false,
-        thread: Threads::add(&account.threads, greeting.connection_id),
+        thread: Threads::add(&account.threads, greeting.connection_id, lifeline),
         statements: super::statements::Statements::default(),
         statements_max: account.statements_max,
         insert_id: OfConnection::Known(0),
         ahead: None,
     };
     let idle = set_up(Idle(Box::new(link)), &greeting.server_version).await?;
-    account.facts.store(Some(Arc::new(ServerFacts {
-        version: greeting.server_version,
-        collation: greeting.charset,
-        status: idle.status().intersection(FRESH),
-        has_attributes: greeting
-            .capabilities
-            .contains(Capabilities::CLIENT_QUERY_ATTRIBUTES),
-    })));
+    let facts = ServerFacts::of(greeting, idle.status());
+    account.facts.store(Some(Arc::new(facts)));
     if wanted.variables.is_empty() {
         Ok(idle)
     } else {
@@ -224,6 +239,10 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
     let mut idle = busy.finish(completion.boundary, status, None);
     idle.0.restore = restore.concat().into();
     idle.0.has_init_connect = baseline.has_init_connect;
+    idle.0.read_only = baseline.read_only;
+    if baseline.id == Some(idle.0.thread.id()) {
+        idle.0.thread.has_own_id();
+    }
     idle.0.statements_max = idle.0.statements_max.min(baseline.statements_share).max(1);
     idle.0.reused = false;
     Ok(idle)
@@ -236,13 +255,18 @@ struct Baseline {
     has_init_connect: bool,
     /// Statements that each of the connections the server allows may prepare without running into `max_prepared_stmt_count`.
     statements_share: usize,
+    /// It takes no writes; super_read_only is never on without read_only.
+    read_only: bool,
+    /// The server's id of the connection.
+    id: Option<u32>,
 }
 
 /// Read from the server itself.
 async fn baseline(busy: &mut Busy) -> io::Result<Baseline> {
     // a login sets all of them alike ("Connection Character Sets and Collations")
     const SQL: &[u8] = b"SELECT @@character_set_client, @@collation_connection, @@init_connect, \
-        @@max_prepared_stmt_count DIV @@max_connections";
+        @@max_prepared_stmt_count DIV @@max_connections, @@GLOBAL.read_only, @@innodb_read_only, \
+        CONNECTION_ID()";
     let row = busy.one_row(SQL).await?;
     let mut reader = packet::Reader::new(row.get(HEADER_LEN..).unwrap_or_default());
     let client = reader.lenenc_bytes().map_err(io::Error::other)?;
@@ -250,14 +274,24 @@ async fn baseline(busy: &mut Busy) -> io::Result<Baseline> {
     let names = [b"NAMES ", client, b" COLLATE ", collation].concat();
     let init_connect = reader.lenenc_bytes().map_err(io::Error::other)?;
     let share = reader.lenenc_bytes().map_err(io::Error::other)?;
+    let mut is_on = || {
+        reader
+            .lenenc_bytes()
+            .map(|value| !matches!(value, b"0" | b"OFF"))
+    };
+    let read_only = [is_on(), is_on()];
+    let id = reader.lenenc_bytes().map_err(io::Error::other)?;
     Ok(Baseline {
         names,
         has_init_connect: !init_connect.is_empty(),
-        statements_share: std::str::from_utf8(share)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or(io::ErrorKind::InvalidData)?,
+        statements_share: number(share).ok_or(io::ErrorKind::InvalidData)?,
+        id: number(id),
+        read_only: read_only.into_iter().any(|on| on.unwrap_or(false)),
     })
+}
+
+fn number<T: FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn require(greeting: &Greeting, bucket: &Bucket) -> Result<(), OpenError> {

@@ -28,8 +28,21 @@ impl Held {
 }
 
 impl Session<'_> {
-    /// Keeps or gives back the connection after a command.
-    pub(super) fn settle(&mut self, lease: Lease, ties: Ties, insert_id_there: bool) {
+    /// Keeps or gives back the connection after a command; `before` says why and since when it was kept, if it was.
+    pub(super) fn settle(
+        &mut self,
+        lease: Lease,
+        ties: Ties,
+        insert_id_there: bool,
+        before: Option<(HoldReason, Instant)>,
+    ) {
+        match before {
+            None => self.settle_first(lease, ties, insert_id_there),
+            Some(before) => self.settle_again(lease, ties, insert_id_there, before),
+        }
+    }
+
+    fn settle_first(&mut self, lease: Lease, ties: Ties, insert_id_there: bool) {
         let Some(reason) = ties.reason() else {
             return self.give_back(lease, insert_id_there);
         };
@@ -45,8 +58,8 @@ impl Session<'_> {
         });
     }
 
-    /// As [`Session::settle`] for a connection that was kept before: it is the same hold that goes on.
-    pub(super) fn settle_again(
+    /// For a connection that was kept before: it is the same hold that goes on.
+    fn settle_again(
         &mut self,
         lease: Lease,
         ties: Ties,
@@ -68,7 +81,7 @@ impl Session<'_> {
             }
             _ => {
                 self.note_end(was, since);
-                self.settle(lease, ties, insert_id_there);
+                self.settle_first(lease, ties, insert_id_there);
             }
         }
     }
@@ -98,7 +111,7 @@ impl Session<'_> {
         Some(held)
     }
 
-    fn note_end(&self, reason: HoldReason, since: Instant) {
+    pub(super) fn note_end(&self, reason: HoldReason, since: Instant) {
         self.shared
             .metrics
             .hold_seconds

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Session;
 use super::keep::Held;
+use super::refusal::need_of;
 use super::relay::Job;
 use crate::error::StatementError;
 use crate::hold::{HoldReason, Ties};
@@ -27,12 +28,14 @@ impl Leased {
 }
 
 impl Session<'_> {
-    /// The held connection, or one from a pool. With an error: whether state of the client's was lost.
+    /// The held connection, or one from a pool; one that writes waits until `until` for a server that takes writes, if that is given,
+    /// else for as long as is configured. With an error: whether state of the client's was lost.
     pub(super) async fn lease(
         &mut self,
         replica: &mut Option<usize>,
         why: &mut Why,
         job: &Job<'_>,
+        until: Option<tokio::time::Instant>,
     ) -> Result<Leased, (StatementError, bool)> {
         if let Some(held) = self.take_hold() {
             return self.lease_held(held, job.reads_insert_id).await;
@@ -44,6 +47,8 @@ impl Session<'_> {
             insert_id: job.reads_insert_id,
             template: job.execution.as_ref().map(|it| &it.wanted.template),
             ahead: job.may_retry && job.execution.is_none() && job.request.rest.is_none(),
+            need: need_of(job.ran, self.variables.autocommit_is_off()),
+            until,
         };
         let free = |lease| Leased {
             lease,

@@ -90,7 +90,7 @@ impl Session<'_> {
         };
         let mut again = true;
         loop {
-            let leased = match self.lease(&mut replica, &mut why, &job).await {
+            let leased = match self.lease(&mut replica, &mut why, &job, None).await {
                 Ok(leased) => leased,
                 Err((error, had_state)) => {
                     return self.fail(Lost::early(error), seq, had_state).await;
@@ -184,10 +184,7 @@ impl Session<'_> {
             .note(Ran::Command(Command::StmtPrepare), &completion);
         let (boundary, status) = (completion.boundary, completion.status);
         let lease = busy.finish(|connection| connection.finish(boundary, status, None));
-        match before {
-            None => self.settle(lease, ties, insert_id_there),
-            Some(before) => self.settle_again(lease, ties, insert_id_there, before),
-        }
+        self.settle(lease, ties, insert_id_there, before);
         Ok(prepared)
     }
 

@@ -2,20 +2,23 @@
 //! connection settled by what the reply said.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lamplighter_wire::mysql::attributes::query_text_at;
 use lamplighter_wire::mysql::exchange::{Completion, Exchange, Outcome, ReplyShape};
 use lamplighter_wire::mysql::request::payload_prefix;
+use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{Kind, Traits};
 
 use super::execution::{Execution, error_of};
 use super::lease::Leased;
-use super::stream::{Failure, Reply, relay};
+use super::refusal::{Refusal, Refused, Withhold, packet_of};
+use super::stream::{Answered, Failure, Reply, relay};
 use super::{Flow, Session};
 use crate::cancel::What;
 use crate::client::Request;
 use crate::error::StatementError;
-use crate::hold::{Context, Ran};
+use crate::hold::{Context, HoldReason, Ran};
 use crate::insert_id::OfSession;
 use crate::pool::BusyLease;
 use crate::route::Why;
@@ -36,16 +39,22 @@ pub(super) struct Job<'a> {
     pub(super) reads_insert_id: bool,
 }
 
-/// ER_NEED_REPREPARE: the statement did not run, because the definition of a table changed while it was read.
-const NEED_REPREPARE: u16 = 1615;
-
 /// A command that got no whole answer.
 pub(super) struct Lost {
     pub(super) error: StatementError,
-    /// Nothing reached the client, and the connection had been idle before: it may have been dead already.
+    /// Nothing reached the client: what does no harm twice may be asked again elsewhere.
     pub(super) again: bool,
     /// The client has part of an answer, or we have part of its command: there is no place for an error packet.
     pub(super) midway: bool,
+}
+
+/// What became of a command.
+enum Ended {
+    /// The client has its answer.
+    Answered,
+    /// The server did nothing: it is no primary. Until when another one is worth waiting for.
+    Refused(ErrPacket, tokio::time::Instant),
+    Lost(Lost),
 }
 
 impl Lost {
@@ -68,43 +77,75 @@ impl Session<'_> {
     ) -> Flow {
         let (mut replica, mut why) = (replica, why);
         let may_write = !job.may_retry;
+        let mut refused: Option<Refused> = None;
         loop {
-            let leased = match self.lease(&mut replica, &mut why, &job).await {
+            let until = refused.as_ref().map(|refused| refused.until);
+            let leased = match self.lease(&mut replica, &mut why, &job, until).await {
                 Ok(leased) => leased,
                 Err((error, had_state)) => {
-                    let lost = Lost {
-                        midway: job.request.rest.is_some(),
-                        ..Lost::early(error)
-                    };
-                    return self.fail_job(lost, &job, had_state).await;
+                    return self.no_lease(error, had_state, &job, refused).await;
                 }
             };
-            self.shared
-                .metrics
-                .routed
-                .with_label_values(&[why.target_label(), why.label()])
-                .inc();
-            self.tally.place = if replica.is_some() {
-                Place::Replica
-            } else {
-                Place::Primary
-            };
+            self.note_route(replica, why);
             let had_state = leased.has_state();
             let alone_knew = leased.insert_id_there || may_write;
-            let ended = self.run_leased(leased, &mut job).await;
-            if ended.is_err() {
-                self.lose_connection(alone_knew);
-            }
-            match ended {
-                Ok(()) => return Flow::Continue,
-                Err(Lost { again: true, .. }) if job.may_retry && !had_state => {
+            let withhold = Withhold::of(&job, had_state, self.variables.are_read_only());
+            match self.run_leased(leased, &mut job, withhold).await {
+                Ended::Answered => return Flow::Continue,
+                Ended::Refused(packet, deadline) => {
+                    let refused = Refused::again(&mut refused, packet, deadline);
+                    if !refused.pause().await {
+                        let packet = refused.packet.clone();
+                        return self.answer_error(&packet, job.request.reply_seq).await;
+                    }
+                    self.shared.metrics.resent.inc();
+                }
+                Ended::Lost(Lost { again: true, .. }) if job.may_retry && !had_state => {
+                    self.lose_connection(alone_knew);
                     // the next connection is another one; a read that fails twice is told
                     job.may_retry = false;
                     self.shared.metrics.retries.inc();
                 }
-                Err(lost) => return self.fail_job(lost, &job, had_state).await,
+                Ended::Lost(lost) => {
+                    self.lose_connection(alone_knew);
+                    return self.fail_job(lost, &job, had_state).await;
+                }
             }
         }
+    }
+
+    fn note_route(&mut self, replica: Option<usize>, why: Why) {
+        self.shared
+            .metrics
+            .routed
+            .with_label_values(&[why.target_label(), why.label()])
+            .inc();
+        self.tally.place = if replica.is_some() {
+            Place::Replica
+        } else {
+            Place::Primary
+        };
+    }
+
+    /// No connection for `job`. What a server has said of it before is the more honest answer.
+    async fn no_lease(
+        &mut self,
+        error: StatementError,
+        had_state: bool,
+        job: &Job<'_>,
+        refused: Option<Refused>,
+    ) -> Flow {
+        if let Some(refused) = refused {
+            tracing::warn!("{}", lamplighter_core::fault::chain(&error));
+            return self
+                .answer_error(&refused.packet, job.request.reply_seq)
+                .await;
+        }
+        let lost = Lost {
+            midway: job.request.rest.is_some(),
+            ..Lost::early(error)
+        };
+        self.fail_job(lost, job, had_state).await
     }
 
     /// A connection broke. What only it knew of this session nobody knows now; the client may go on without.
@@ -130,7 +171,8 @@ impl Session<'_> {
     /// As [`Session::run_on`] on a fresh lease of the primary whose diagnostics of an earlier client are cleared first.
     pub(super) async fn run_primed(&mut self, mut job: Job<'_>) -> Flow {
         let seq = job.request.reply_seq;
-        let mut leased = match self.lease(&mut None, &mut Why::NotARead, &job).await {
+        let (mut primary, mut why) = (None, Why::NotARead);
+        let mut leased = match self.lease(&mut primary, &mut why, &job, None).await {
             Ok(leased) => leased,
             Err((error, had_state)) => return self.fail(Lost::early(error), seq, had_state).await,
         };
@@ -147,16 +189,19 @@ impl Session<'_> {
                 return self.fail(Lost::early(error), seq, false).await;
             }
         }
-        match self.run_leased(leased, &mut job).await {
-            Ok(()) => Flow::Continue,
-            Err(lost) => {
+        // what it asks about is on this connection and nowhere else
+        let withhold = Withhold::default();
+        match self.run_leased(leased, &mut job, withhold).await {
+            Ended::Answered => Flow::Continue,
+            Ended::Refused(packet, _) => self.answer_error(&packet, seq).await,
+            Ended::Lost(lost) => {
                 self.lose_connection(true);
                 self.fail(lost, seq, false).await
             }
         }
     }
 
-    async fn run_leased(&mut self, leased: Leased, job: &mut Job<'_>) -> Result<(), Lost> {
+    async fn run_leased(&mut self, leased: Leased, job: &mut Job<'_>, withhold: Withhold) -> Ended {
         let Leased {
             lease,
             mut ties,
@@ -167,7 +212,15 @@ impl Session<'_> {
             self.last.move_on();
         }
         let mut busy = lease.start();
-        let completion = self.exchange_killable(&mut busy, job).await?;
+        let completion = match self.exchange_killable(&mut busy, job, withhold).await {
+            Ok(Answered::Passed(completion)) => completion,
+            Ok(Answered::Withheld(refused, _)) => {
+                return self
+                    .leave_server(busy, refused, insert_id_there, before)
+                    .await;
+            }
+            Err(lost) => return Ended::Lost(lost),
+        };
         let effect = self.understood(job, &completion, ties.is_forever());
         let context = Context {
             schema: self.identity.schema.as_ref(),
@@ -213,11 +266,30 @@ impl Session<'_> {
             connection.finish(boundary, status, schema)
         });
         let insert_id_there = insert_id_there || insert_id_changed;
-        match before {
-            None => self.settle(lease, ties, insert_id_there),
-            Some(before) => self.settle_again(lease, ties, insert_id_there, before),
+        self.settle(lease, ties, insert_id_there, before);
+        Ended::Answered
+    }
+
+    /// The server did nothing, because it is no primary any more: its connections are given up, and the statement may be sent again.
+    async fn leave_server(
+        &mut self,
+        busy: BusyLease,
+        refused: Completion,
+        insert_id_there: bool,
+        before: Option<(HoldReason, Instant)>,
+    ) -> Ended {
+        let packet = packet_of(&refused.outcome);
+        let (boundary, status) = (refused.boundary, refused.status);
+        let mut lease = busy.finish(|connection| connection.finish(boundary, status, None));
+        if let Some((reason, since)) = before {
+            self.note_end(reason, since);
         }
-        Ok(())
+        let until = lease.pool().failover_deadline();
+        if insert_id_there {
+            self.insert_id = lease.connection.owe_insert_id();
+        }
+        lease.leave_server().await;
+        Ended::Refused(packet, until)
     }
 
     /// As [`Session::exchange`], and others may KILL it.
@@ -225,16 +297,17 @@ impl Session<'_> {
         &mut self,
         busy: &mut BusyLease,
         job: &mut Job<'_>,
-    ) -> Result<Completion, Lost> {
+        withhold: Withhold,
+    ) -> Result<Answered, Lost> {
         let mut relayed = false;
         let me = Arc::clone(&self.registered.client);
         me.begins(busy.pool(), busy.connection.thread_id()).await;
-        let mut ended = self.exchange(busy, job, &mut relayed).await;
+        let mut ended = self.exchange(busy, job, withhold, &mut relayed).await;
         if me.ends().await
-            && let Ok(completion) = ended
+            && let Ok(answered) = ended
         {
             // the server may have heard of it when the statement was over: the next one would die of it
-            ended = clear_kill(busy, completion).await;
+            ended = clear_kill(busy, answered).await;
         }
         ended.map_err(|failure| {
             if matches!(failure, Failure::ClientGone) {
@@ -259,31 +332,36 @@ impl Session<'_> {
         &mut self,
         busy: &mut BusyLease,
         job: &mut Job<'_>,
+        mut withhold: Withhold,
         relayed: &mut bool,
-    ) -> Result<Completion, Failure> {
-        let mut again = may_be_sent_again(job);
+    ) -> Result<Answered, Failure> {
+        busy.connection.set_harmless(withhold.is_harmless());
         loop {
             if let Some(refused) = self.make_ready(busy, job).await? {
                 self.forward_error(&refused, job).await?;
-                return Ok(refused);
+                return Ok(Answered::Passed(refused));
             }
             let server = busy.connection.capabilities();
             let mut exchange = Exchange::new(job.shape, self.identity.capabilities, server)
                 .with_status(busy.connection.status());
             let mut reply = Reply {
-                withhold: std::mem::take(&mut again).then_some(NEED_REPREPARE),
+                withhold,
                 relayed: false,
             };
-            let completion = relay(&mut self.client, busy, &mut exchange, job, &mut reply).await;
+            let answered = relay(&mut self.client, busy, &mut exchange, job, &mut reply).await;
             *relayed = reply.relayed;
-            match completion {
-                Ok((completion, true)) => return Ok(completion),
-                Ok((_withheld, false)) => {
+            match answered? {
+                Answered::Withheld(_, Refusal::Reprepare) => {
                     if let Some(execution) = &job.execution {
                         busy.connection.close_prepared(&execution.wanted);
                     }
+                    withhold = withhold.without_reprepare();
                 }
-                Err(failure) => return Err(failure),
+                Answered::Withheld(_, Refusal::Leaving) => {
+                    let text = "the server is shutting down";
+                    return Err(Failure::Server(std::io::Error::other(text)));
+                }
+                answered => return Ok(answered),
             }
         }
     }
@@ -367,19 +445,12 @@ impl Session<'_> {
     }
 }
 
-/// An execution that the server refused may be sent to it once more: all of it is still here, and nothing was sent ahead of it
-/// that a new preparation would forget.
-fn may_be_sent_again(job: &Job<'_>) -> bool {
-    let shared = |execution: &Execution| execution.wanted.owner.is_none();
-    job.execution.as_ref().is_some_and(shared) && job.request.rest.is_none()
-}
-
 /// A KILL QUERY was sent while the statement ran. Lets something else be hit by it, if it came too late.
-async fn clear_kill(busy: &mut BusyLease, completion: Completion) -> Result<Completion, Failure> {
+async fn clear_kill(busy: &mut BusyLease, answered: Answered) -> Result<Answered, Failure> {
     for _ in 0..2 {
         let cleared = busy.connection.run(b"DO 0").await?;
         if matches!(cleared.outcome, Outcome::Ok { .. }) {
-            return Ok(completion);
+            return Ok(answered);
         }
     }
     Err(Failure::Server(std::io::Error::other(
@@ -426,7 +497,7 @@ fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Los
     };
     let lost_early = matches!(error, StatementError::ServerLost { .. }) && !relayed;
     Lost {
-        again: lost_early && busy.connection.was_reused(),
+        again: lost_early,
         midway: relayed || job.request.rest.is_some(),
         error,
     }

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use lamplighter_wire::mysql::ProtocolError;
-use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, Outcome, ReplyShape};
+use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, ReplyShape};
 
+use super::refusal::{Refusal, Withhold};
 use super::relay::Job;
 use crate::client::{Client, Request, RequestError};
 use crate::error::OpenError;
@@ -32,20 +33,28 @@ impl From<std::io::Error> for Failure {
 
 /// What has become of a reply on its way to the client.
 pub(super) struct Reply {
-    /// An error with this number, as the first thing the server says, is not passed on.
-    pub(super) withhold: Option<u16>,
+    /// Such an error, as the first thing the server says, is not passed on.
+    pub(super) withhold: Withhold,
     /// The client has some of it.
     pub(super) relayed: bool,
 }
 
-/// The request to the server, the reply to the client; false with a reply that was withheld.
+/// A reply to its end.
+pub(super) enum Answered {
+    /// The client has it.
+    Passed(Completion),
+    /// It is an error that the client need not know of.
+    Withheld(Completion, Refusal),
+}
+
+/// The request to the server, the reply to the client.
 pub(super) async fn relay(
     client: &mut Client,
     busy: &mut BusyLease,
     exchange: &mut Exchange,
     job: &mut Job<'_>,
     reply: &mut Reply,
-) -> Result<(Completion, bool), Failure> {
+) -> Result<Answered, Failure> {
     busy.connection.send(&job.request.packets).await?;
     if job.request.rest.is_some() {
         Box::pin(send_rest(client, busy, &mut job.request)).await?;
@@ -68,7 +77,7 @@ pub(super) async fn relay(
             .map_err(Failure::Protocol)?
             .event
         {
-            Event::Done(completion) => Ok((completion, true)),
+            Event::Done(completion) => Ok(Answered::Passed(completion)),
             Event::NeedMore | Event::LocalInfile { .. } => {
                 Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply")))
             }
@@ -94,16 +103,20 @@ pub(super) async fn relay(
             .map_err(Failure::Protocol)?
             .event;
         if let Event::Done(completion) = event {
-            let withheld = !reply.relayed
-                && matches!(completion.outcome, Outcome::Err { code, .. } if Some(code) == reply.withhold);
-            if !withheld {
-                reply.relayed = true;
-                // a client that is gone by now is found out by the next read; its connection is clean all the same
-                let _sent = client.send(&mut out).await;
+            if !reply.relayed
+                && let Some(refusal) = reply.withhold.judge(&completion.outcome)
+            {
+                return Ok(Answered::Withheld(completion, refusal));
             }
-            return Ok((completion, !withheld));
+            reply.relayed = true;
+            // a client that is gone by now is found out by the next read; its connection is clean all the same
+            let _sent = client.send(&mut out).await;
+            return Ok(Answered::Passed(completion));
         }
-        reply.relayed |= !out.is_empty();
+        if !reply.relayed && !out.is_empty() {
+            reply.relayed = true;
+            busy.connection.set_harmless(false);
+        }
         client
             .send(&mut out)
             .await

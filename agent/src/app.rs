@@ -267,7 +267,8 @@ impl Work {
             Some(mysql) => {
                 let tokens = mysql.wants_tokens().then(|| azure.tokens(Resource::Mysql));
                 let config = mysql.clone();
-                Some(Proxy::bind(config, &secrets, tokens, sockets, registry)?)
+                let proxy = Proxy::bind(config, &secrets, tokens, sockets, registry)?;
+                Some(proxy.with_instance(azure.instance()))
             }
             None => None,
         };

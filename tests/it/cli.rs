@@ -21,7 +21,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lamplighter");
 const EX_USAGE: Option<i32> = Some(64);
 
 /// How soon a start that cannot succeed fails.
-const FAILS_WITHIN: Duration = Duration::from_secs(1);
+const FAILS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long anything else may take.
 const PATIENCE: Duration = Duration::from_secs(10);

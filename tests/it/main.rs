@@ -12,6 +12,7 @@ mod cache;
 mod cli;
 mod compression;
 mod config;
+mod consistency;
 mod crosstalk;
 mod digests;
 mod drivers;

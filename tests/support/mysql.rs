@@ -355,6 +355,27 @@ impl Cluster {
         );
     }
 
+    /// Goes on without GTIDs on every node, as servers of Azure do unless high availability is on ("Disabling GTID Transactions Online").
+    pub(crate) fn forget_gtids(&self) {
+        for node in self.nodes().filter(|node| *node != self.primary()) {
+            self.sql(node, "STOP REPLICA");
+            let status = |column| self.replica_status(node, column).expect("a replica");
+            let (file, at) = (
+                status("Relay_Source_Log_File"),
+                status("Exec_Source_Log_Pos"),
+            );
+            self.sql(
+                node,
+                &format!("CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=0, SOURCE_LOG_FILE='{file}', SOURCE_LOG_POS={at}; START REPLICA"),
+            );
+        }
+        for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
+            for node in self.nodes() {
+                self.sql(node, &format!("SET GLOBAL gtid_mode={mode}"));
+            }
+        }
+    }
+
     /// Waits until every running replica has executed what the primary has. A lagging or stopped one fails the test.
     pub(crate) fn wait_replicas(&self) {
         let primary = self.primary();

@@ -36,6 +36,10 @@ pub(crate) struct Identity {
     pub(crate) schema: Option<bytes::Bytes>,
     /// The server's flags for a session in which nothing has happened.
     pub(crate) status: Status,
+    /// What it shares its writes by, from the connection attribute `lamplighter_key`; see [`session_key`].
+    ///
+    /// [`session_key`]: lamplighter_wire::sql::session_key
+    pub(crate) key: Option<u64>,
     /// The nonce of its greeting; COM_CHANGE_USER answers it again.
     pub(crate) nonce: [u8; 20],
 }

@@ -1,5 +1,7 @@
 //! The `[mysql]` table: what each key means, its default and why. Pure; no IO.
 
+mod replicas;
+
 use std::collections::BTreeMap;
 
 use lamplighter_core::config::{Problem, SecretFile};
@@ -8,6 +10,8 @@ use lamplighter_core::tls::{TlsConfig, Verify};
 use lamplighter_core::units::{Bytes, Millis};
 use lamplighter_wire::mysql::compress::Algorithm;
 use serde::{Deserialize, Serialize};
+
+pub use replicas::{Heartbeat, ReplicaOptions, Rule};
 
 /// The user name under which the agent's own jobs connect; by SO_PEERCRED only.
 pub const INTERNAL_USER: &str = "lamplighter";
@@ -53,6 +57,10 @@ pub struct Config {
     /// What a read may miss. Default `"session"`.
     #[serde(default)]
     pub consistency: Consistency,
+    /// How long a read waits on a replica for a write that it has to see, before it goes to the primary; 0 not at all. Only where
+    /// the servers name what is written (`gtid_mode = ON`). Default 20 ms.
+    #[serde(default = "default_read_wait")]
+    pub read_wait: Millis,
     /// Clients connected at once; more wait in the kernel's queue. Default 10000.
     #[serde(default = "default_clients_max")]
     pub clients_max: usize,
@@ -81,6 +89,15 @@ pub struct Config {
     /// How the servers are watched.
     #[serde(default)]
     pub monitor: Monitor,
+    /// The row that is counted up on the primary, to see when it arrives at the replicas.
+    #[serde(default)]
+    pub heartbeat: Heartbeat,
+    /// What is special about a replica, by its `"host:port"`.
+    #[serde(default)]
+    pub replica: BTreeMap<String, ReplicaOptions>,
+    /// Statements whose reads go elsewhere than their client's other reads; the first one that fits counts.
+    #[serde(default)]
+    pub rule: Vec<Rule>,
 }
 
 /// How the agent's account proves itself to the servers.
@@ -103,6 +120,11 @@ pub struct Client {
     /// The file with the password for everybody else (caching_sha2_password or mysql_native_password).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<SecretFile>,
+    /// What its reads may miss. Default: as for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<Consistency>,
+    /// Where its reads may go. Default `"replicas"`.
+    pub reads: ReadsFrom,
 }
 
 /// How packets to and from the servers are compressed. A server that does not offer it is spoken to without.
@@ -136,9 +158,22 @@ impl Compression {
 pub enum Consistency {
     /// Reads may be as old as `monitor.lag_max` allows.
     Eventual,
-    /// A client that wrote reads from the primary until it disconnects, so it always sees its own writes.
+    /// A client sees what it wrote since it connected.
     #[default]
     Session,
+    /// A client sees what was written through this agent by clients of the same user and key, before it connected, too.
+    Instance,
+}
+
+/// Where plain reads may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadsFrom {
+    /// To a replica, if one is fit and new enough; else to the primary.
+    #[default]
+    Replicas,
+    /// To the primary, always.
+    Primary,
 }
 
 /// Server connections, per server.
@@ -253,6 +288,10 @@ const fn default_connect_timeout() -> Millis {
     Millis::from_secs(5)
 }
 
+const fn default_read_wait() -> Millis {
+    Millis::new(20)
+}
+
 const fn default_digests_max() -> usize {
     500
 }
@@ -362,6 +401,7 @@ impl Config {
         ]
         .into_iter()
         .flatten()
+        .chain(self.replica_problems())
     }
 
     fn failover_problem(&self) -> Option<Problem> {

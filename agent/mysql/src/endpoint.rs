@@ -1,18 +1,20 @@
 //! The subsystem: binds the listeners, makes pools and monitors, accepts clients and gives each a session.
 
+mod check;
 mod clients;
 mod leaving;
+mod shared;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use lamplighter_core::config::{OnlineCheck, SecretDirs};
-use lamplighter_core::fault::{Culprit, Fault, Retry, chain};
+use lamplighter_core::config::SecretDirs;
+use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::identity::TokenSource;
+use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Acceptor, BindError, HostPort, ListenAddress, Sockets};
@@ -22,127 +24,20 @@ use lamplighter_core::views::{ViewError, ViewsBuilder};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessError};
-use crate::cancel::Clients;
 use crate::client::Greeter;
-use crate::config::{self, Config, Consistency};
-use crate::error::StatementError;
-use crate::explain::{Explanation, Live, ReplicaState, explain_with};
+use crate::config::{self, Config};
 use crate::metrics::Metrics;
-use crate::monitor::{self, Role, Watcher};
-use crate::near::Attention;
-use crate::pool::{Ask, Lease, Pool};
-use crate::prepared::Templates;
+use crate::monitor::{self, Limits, Role, Senses, Watcher};
+use crate::pool::Pool;
+use crate::server::Account;
 use crate::server::credential::Credential;
-use crate::server::{Account, Bucket, Idle};
 use crate::statistics::Statistics;
-use crate::variables::Learned;
+
+pub use check::check_online;
+pub(crate) use shared::Shared;
 
 /// How often pools are looked after.
 const MAINTENANCE: Duration = Duration::from_secs(1);
-
-/// What every session shares.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) primary: Arc<Pool>,
-    replicas: Vec<Replica>,
-    pub(crate) greeter: Greeter,
-    pub(crate) metrics: Metrics,
-    pub(crate) statistics: Statistics,
-    pub(crate) consistency: Consistency,
-    pub(crate) monitor: config::Monitor,
-    pub(crate) statement_size_max: usize,
-    /// What SET statements do, as the servers told.
-    pub(crate) learned: Learned,
-    /// Who is connected, for KILL.
-    pub(crate) clients: Clients,
-    /// Statements that servers have prepared before.
-    pub(crate) templates: Templates,
-    /// Spreads reads over the replicas.
-    pub(crate) turn: AtomicUsize,
-    login_timeout: Duration,
-    attention: Arc<Attention>,
-}
-
-#[derive(Debug)]
-struct Replica {
-    pool: Arc<Pool>,
-    /// May answer reads now; written by the monitor, and by whoever finds it unreachable.
-    fit: AtomicBool,
-}
-
-impl Shared {
-    /// Writes which replicas may answer reads; returns how many there are.
-    pub(crate) fn fit_replicas(&self, fit: &mut [bool]) -> usize {
-        for (place, replica) in fit.iter_mut().zip(&self.replicas) {
-            *place = replica.fit.load(Ordering::Relaxed);
-        }
-        self.replicas.len().min(fit.len())
-    }
-
-    pub(crate) fn set_fit(&self, index: usize, fit: bool) {
-        if let Some(replica) = self.replicas.get(index) {
-            replica.fit.store(fit, Ordering::Relaxed);
-        }
-    }
-
-    /// The sessions of a server, of replica `index` or of the primary, begin otherwise than they did.
-    pub(crate) fn defaults_changed(&self, index: Option<usize>) {
-        let replica = |index: usize| self.replicas.get(index).map(|it| &it.pool);
-        if let Some(pool) = index.map_or(Some(&self.primary), replica) {
-            pool.renew();
-        }
-        // what SET does may depend on them, and so may what a server says of a prepared statement
-        self.learned.forget();
-        self.templates.forget();
-    }
-
-    fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        let replicas = self.replicas.iter().map(|it| &it.pool);
-        std::iter::once(&self.primary).chain(replicas)
-    }
-
-    /// How many server connections clients hold: a statement in flight, a transaction open, or state of their own.
-    fn busy(&self) -> u64 {
-        self.pools().map(|pool| pool.busy()).sum()
-    }
-
-    /// A server connection with this id is one of ours.
-    pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
-        self.pools().any(|pool| pool.has_thread(thread_id))
-    }
-
-    fn explain(&self, sql: &str) -> Explanation {
-        let state = |replica: &Replica| ReplicaState {
-            server: replica.pool.name().to_owned(),
-            fit: replica.fit.load(Ordering::Relaxed),
-        };
-        let replicas: Vec<ReplicaState> = self.replicas.iter().map(state).collect();
-        let fit: Vec<bool> = replicas.iter().map(|replica| replica.fit).collect();
-        let mut found = explain_with(sql, self.consistency, &fit);
-        found.live = Some(Live {
-            replicas,
-            seen: self.statistics.seen(sql.as_bytes()),
-        });
-        found
-    }
-
-    /// A connection to a replica. One that cannot be reached gets no reads until the monitor has seen it well.
-    pub(crate) async fn acquire_replica(
-        &self,
-        index: usize,
-        ask: &Ask<'_>,
-    ) -> Result<Lease, StatementError> {
-        let pool = &self
-            .replicas
-            .get(index)
-            .map_or(&self.primary, |replica| &replica.pool);
-        let acquired = pool.acquire(ask).await;
-        if matches!(acquired, Err(StatementError::Open { .. })) {
-            self.set_fit(index, false);
-        }
-        acquired
-    }
-}
 
 /// Why the endpoint could not start.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +88,7 @@ pub struct Proxy {
     acceptors: Vec<Acceptor>,
     shared: Arc<Shared>,
     tls: Option<Arc<TlsClient>>,
+    instance: Option<InstanceView>,
 }
 
 /// Reads the CA again; passwords are read at each new connection anyway.
@@ -259,29 +155,9 @@ impl Proxy {
                 Arc::clone(&places),
             )?);
         }
-        let shared = Shared {
-            primary: pool(&config.primary),
-            replicas: config
-                .replicas
-                .iter()
-                .map(|server| Replica {
-                    pool: pool(server),
-                    fit: AtomicBool::new(false),
-                })
-                .collect(),
-            greeter: Greeter::new(access, Arc::clone(&facts), config.local_infile),
-            metrics,
-            statistics: Statistics::new(config.digests_max, registry)?,
-            consistency: config.consistency,
-            monitor: config.monitor.clone(),
-            statement_size_max: config.statement_size_max.as_usize(),
-            learned: Learned::default(),
-            clients: Clients::default(),
-            templates: Templates::default(),
-            turn: AtomicUsize::new(0),
-            login_timeout: config.login_timeout.get(),
-            attention: Arc::new(Attention::new(config.pool.busy_poll)),
-        };
+        let greeter = Greeter::new(access, Arc::clone(&facts), config.local_infile);
+        let statistics = Statistics::new(config.digests_max, registry)?;
+        let shared = Shared::new(&config, pool, greeter, metrics.clone(), statistics);
         Ok(Self {
             config,
             secret_dirs: secret_dirs.clone(),
@@ -289,7 +165,15 @@ impl Proxy {
             acceptors,
             shared: Arc::new(shared),
             tls,
+            instance: None,
         })
+    }
+
+    /// Learns from `instance` in which zone the machine is, to read from replicas that are near.
+    #[must_use]
+    pub fn with_instance(mut self, instance: InstanceView) -> Self {
+        self.instance = Some(instance);
+        self
     }
 
     /// The unix socket under which the agent's own jobs reach the endpoint, if there is one.
@@ -323,6 +207,33 @@ impl Proxy {
         ReloadHandle(self.tls.clone())
     }
 
+    /// What is asked of servers from moment to moment: without replicas nothing.
+    fn senses(&self) -> Option<Senses> {
+        let table = self.config.heartbeat.quoted_table()?;
+        (!self.config.replicas.is_empty()).then(|| Senses::new(table))
+    }
+
+    fn heartbeat_writer(&self, tasks: &Tasks) -> Option<impl Future<Output = ()> + use<>> {
+        let config = &self.config;
+        if config.replicas.is_empty() || !config.heartbeat.write {
+            return None;
+        }
+        let watcher = Watcher::new(
+            config,
+            &self.secret_dirs,
+            &self.credential,
+            &config.primary,
+            Role::Primary,
+        );
+        Some(monitor::count_heartbeat(
+            watcher,
+            config.heartbeat.quoted_table()?,
+            config.heartbeat.interval.get(),
+            Arc::clone(&self.shared),
+            tasks.clone(),
+        ))
+    }
+
     fn servers(&self) -> impl Iterator<Item = (&HostPort, Role, Option<usize>)> {
         let primary = std::iter::once((&self.config.primary, Role::Primary, None));
         let replicas = self.config.replicas.iter().enumerate();
@@ -350,6 +261,8 @@ impl Subsystem for Proxy {
                 monitor::watch(
                     watcher,
                     index,
+                    limits(&self.config, server),
+                    self.senses(),
                     Arc::clone(&self.shared),
                     health,
                     scope.tasks().clone(),
@@ -360,6 +273,13 @@ impl Subsystem for Proxy {
             let (tasks, vigil) = (scope.tasks(), Arc::clone(pool));
             scope.spawn("vigil", vigil.keep_vigil(tasks.clone()));
             scope.spawn("name", Arc::clone(pool).follow_name(tasks.clone()));
+        }
+        if let Some(instance) = self.instance.take() {
+            let shared = Arc::clone(&self.shared);
+            scope.spawn("zone", follow_zone(shared, instance, scope.tasks().clone()));
+        }
+        if let Some(writer) = self.heartbeat_writer(scope.tasks()) {
+            scope.spawn("heartbeat", writer);
         }
         scope.spawn(
             "pools",
@@ -383,6 +303,21 @@ impl Subsystem for Proxy {
     }
 }
 
+/// Tells the replicas in which zone this machine is, as soon as that is known.
+async fn follow_zone(shared: Arc<Shared>, mut instance: InstanceView, tasks: Tasks) {
+    loop {
+        if let Some(known) = instance.now().filter(|known| !known.zone.is_empty()) {
+            for replica in &shared.replicas {
+                replica.set_own_zone(&known.zone);
+            }
+        }
+        tokio::select! {
+            () = instance.changed() => {}
+            () = tasks.draining() => return,
+        }
+    }
+}
+
 async fn maintain(shared: Arc<Shared>, tasks: Tasks) {
     let mut ticker = tokio::time::interval(MAINTENANCE);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -397,6 +332,15 @@ async fn maintain(shared: Arc<Shared>, tasks: Tasks) {
     }
     for pool in shared.pools() {
         pool.retire();
+    }
+}
+
+fn limits(config: &Config, server: &HostPort) -> Limits {
+    let options = config.replica.get(&server.to_string());
+    let lag_max = options.and_then(|it| it.lag_max);
+    Limits {
+        lag_max: lag_max.unwrap_or(config.monitor.lag_max).get(),
+        use_unknown: config.monitor.lag_unknown == config::LagUnknown::Use,
     }
 }
 
@@ -417,69 +361,5 @@ fn account(
         statements_max: config.pool.prepared_statements_max,
         threads: Arc::default(),
         facts,
-    }
-}
-
-/// Connects to every server as the endpoint and as the monitor would, for `lamplighter check --online`.
-pub async fn check_online(
-    config: &Config,
-    secret_dirs: &SecretDirs,
-    tokens: Option<TokenSource>,
-) -> Vec<OnlineCheck> {
-    let mut checks = Vec::new();
-    let servers = std::iter::once((&config.primary, Role::Primary))
-        .chain(config.replicas.iter().map(|server| (server, Role::Replica)));
-    for (server, role) in servers {
-        let outcome = check_server(config, secret_dirs, tokens.clone(), server, role).await;
-        checks.push(OnlineCheck {
-            what: format!("mysql {}", role.label()),
-            target: server.to_string(),
-            outcome,
-        });
-    }
-    checks
-}
-
-async fn check_server(
-    config: &Config,
-    dirs: &SecretDirs,
-    tokens: Option<TokenSource>,
-    server: &HostPort,
-    role: Role,
-) -> Result<String, String> {
-    let credential =
-        Credential::of(config, dirs, tokens).ok_or_else(|| chain(&StartError::NoCredential))?;
-    let tls = match config
-        .tls
-        .enabled
-        .then(|| TlsClient::new(&config.tls))
-        .transpose()
-    {
-        Ok(tls) => tls.map(Arc::new),
-        Err(error) => return Err(chain(&error)),
-    };
-    let facts = Arc::new(ArcSwapOption::empty());
-    let account = account(config, &credential, server, tls, Arc::clone(&facts));
-    Idle::open(&account, Bucket::of_nobody())
-        .await
-        .map_err(|error| chain(&error))?;
-    let version = facts
-        .load()
-        .as_ref()
-        .map_or_else(String::new, |facts| facts.version.clone());
-    let (seen, _) = Watcher::new(config, dirs, &credential, server, role)
-        .look(&mut None)
-        .await
-        .map_err(|error| chain(&error))?;
-    let use_unknown = config.monitor.lag_unknown == config::LagUnknown::Use;
-    let verdict = monitor::judge(role, Some(&seen), config.monitor.lag_max.get(), use_unknown);
-    let how = if config.tls.enabled {
-        "over TLS"
-    } else {
-        "without TLS"
-    };
-    match verdict.reason() {
-        reason if reason.is_empty() => Ok(format!("MySQL {version}, logged in {how}")),
-        reason => Err(format!("MySQL {version}, logged in {how}, but {reason}")),
     }
 }

@@ -5,9 +5,9 @@ use lamplighter_wire::sql::digest::{self, Digest, Mode};
 use lamplighter_wire::sql::{self, Hint, Kind, LexMode, SessionValue, Statement, Traits};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Consistency};
+use crate::config::{Config, Consistency, ReadsFrom};
 use crate::hold::{kept_for, leaves_state};
-use crate::route::{Target, Why, route};
+use crate::route::{Why, Wish, route};
 use crate::statistics::DigestReport;
 
 /// What would become of a statement of a client that holds no connection.
@@ -60,10 +60,10 @@ pub struct ReplicaState {
 pub fn explain(sql: &str, config: Option<&Config>) -> Explanation {
     let replicas = config.map_or(1, |config| config.replicas.len());
     let consistency = config.map_or(Consistency::Session, |config| config.consistency);
-    explain_with(sql, consistency, &vec![true; replicas])
+    explain_with(sql, consistency, replicas > 0)
 }
 
-pub(crate) fn explain_with(sql: &str, consistency: Consistency, fit: &[bool]) -> Explanation {
+pub(crate) fn explain_with(sql: &str, consistency: Consistency, fit: bool) -> Explanation {
     let statement = sql::classify(sql.as_bytes(), LexMode::default());
     let digest = Digest::of(sql.as_bytes(), Mode::default());
     let text = digest.text();
@@ -92,7 +92,7 @@ fn whereto(
     sql: &str,
     statement: &Statement,
     consistency: Consistency,
-    fit: &[bool],
+    fit: bool,
     wrote: bool,
 ) -> (&'static str, String) {
     if let Some(asked) = sql::exact_spelling(sql.as_bytes()) {
@@ -108,16 +108,26 @@ fn whereto(
         let because = "what keeps its connection must keep one that can do everything";
         return ("primary", because.to_owned());
     }
-    match route(Some(statement), wrote, consistency, fit, 0) {
-        Target::Replica(_) => ("replica", "a plain read outside a transaction".to_owned()),
-        Target::Primary(why) => ("primary", because(why, statement)),
+    let sees_writes = wrote && consistency != Consistency::Eventual;
+    match route(Some(statement), ReadsFrom::Replicas) {
+        Wish::Primary(why) => ("primary", because(why, statement)),
+        Wish::Replica | Wish::AnyReplica if !fit => ("primary", because(Why::NoReplica, statement)),
+        Wish::Replica if sees_writes => ("primary", because(Why::WroteBefore, statement)),
+        Wish::Replica if matches!(statement.kind, Kind::Begin { .. }) => {
+            ("replica", "nothing can be written up to its end".to_owned())
+        }
+        Wish::Replica | Wish::AnyReplica => {
+            ("replica", "a plain read outside a transaction".to_owned())
+        }
     }
 }
 
 fn because(why: Why, statement: &Statement) -> String {
     match why {
         Why::NotARead => not_a_read(statement),
-        Why::WroteBefore => "the client wrote before and must see its own writes".to_owned(),
+        Why::WroteBefore => {
+            "the client wrote before, and no replica is known to have it yet".to_owned()
+        }
         Why::Hint => "a hint in the statement asks for it".to_owned(),
         Why::NoReplica => "a plain read, but no replica is fit".to_owned(),
         other => other.label().replace('_', " "),

@@ -9,6 +9,8 @@
 //! proof that the reply was over.
 
 mod access;
+mod balance;
+mod beats;
 mod cancel;
 mod client;
 mod config;
@@ -21,7 +23,11 @@ mod metrics;
 mod monitor;
 mod near;
 mod pool;
+mod position;
+mod positions;
+mod preferences;
 mod prepared;
+mod replica;
 mod route;
 mod server;
 mod session;
@@ -30,7 +36,8 @@ mod variables;
 
 pub use access::AccessError;
 pub use config::{
-    Client, Compression, Config, Consistency, INTERNAL_USER, LagUnknown, Monitor, Pool,
+    Client, Compression, Config, Consistency, Heartbeat, INTERNAL_USER, LagUnknown, Monitor, Pool,
+    ReadsFrom, ReplicaOptions, Rule,
 };
 pub use endpoint::{Proxy, ReloadHandle, StartError, check_online};
 pub use error::OpenError;

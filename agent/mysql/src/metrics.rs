@@ -1,8 +1,8 @@
 //! Every series of the endpoint, with its help text. Registered once, handed down as handles.
 
 use lamplighter_core::metrics::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, LATENCY_SECONDS,
-    MetricsError, Registry, Section,
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    LATENCY_SECONDS, MetricsError, Registry, Section,
 };
 
 use crate::hold::HoldReason;
@@ -66,14 +66,20 @@ pub struct Metrics {
     pub severed: IntCounter,
     /// Statements that waited longer than they may.
     pub wait_timeouts: IntCounter,
+    /// 1 while this agent counts the heartbeat.
+    pub heartbeat_writer: IntGauge,
+    /// Counts of the heartbeat by this agent.
+    pub heartbeats: IntCounter,
+    /// Waits of reads on a replica for a write, by how they ended.
+    pub read_waits: IntCounterVec,
     /// Reads sent again after their connection was lost before its first byte of answer.
     pub retries: IntCounter,
     /// 1 while the server answers the monitor, by server.
     pub server_up: IntGaugeVec,
     /// 1 while the server may be read from, by server.
     pub server_readable: IntGaugeVec,
-    /// Replication lag in seconds; -1 when unknown, by server.
-    pub replica_lag: IntGaugeVec,
+    /// How far behind a replica is at most, in seconds; -1 when unknown, by server.
+    pub replica_lag: GaugeVec,
 }
 
 impl Metrics {
@@ -189,6 +195,16 @@ impl Metrics {
                 "wait_timeouts_total",
                 "Statements refused because no server connection came free in time.",
             )?,
+            heartbeat_writer: s.gauge(
+                "heartbeat_writer",
+                "1 while this agent is the one that counts the heartbeat on the primary.",
+            )?,
+            heartbeats: s.counter("heartbeats_total", "Counts of the heartbeat by this agent.")?,
+            read_waits: s.counters(
+                "read_waits_total",
+                "Waits of reads on a replica for a write they have to see, by how they ended: caught_up or behind.",
+                &["outcome"],
+            )?,
             retries: s.counter(
                 "retries_total",
                 "Reads sent again because their connection was lost before it answered.",
@@ -203,9 +219,9 @@ impl Metrics {
                 "1 while the server may answer reads.",
                 &["server"],
             )?,
-            replica_lag: s.gauges(
+            replica_lag: s.gauges_float(
                 "replica_lag_seconds",
-                "Replication lag in whole seconds, -1 when unknown.",
+                "How old a replica's data are at most by the heartbeat, else its lag as it says itself; in seconds, -1 when unknown.",
                 &["server"],
             )?,
         };

@@ -1,8 +1,8 @@
-//! Which server a statement goes to. A pure function of the statement, the session and what the monitor knows.
+//! Which kind of server a statement goes to. A pure function of the statement, the rules and the session.
 
-use lamplighter_wire::sql::{Hint, Statement};
+use lamplighter_wire::sql::{Hint, Kind, Statement};
 
-use crate::config::Consistency;
+use crate::config::ReadsFrom;
 
 /// Why a command went where it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,10 +13,12 @@ pub(crate) enum Why {
     NotARead,
     /// The client holds a connection to the primary.
     Held,
-    /// The client wrote before and must see its own writes.
+    /// A read that has to see writes which no replica has yet.
     WroteBefore,
     /// A hint in the statement asks for the primary.
     Hint,
+    /// The configuration asks for the primary.
+    Rule,
     /// No replica is fit.
     NoReplica,
     /// The chosen replica could not be reached.
@@ -24,12 +26,13 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Read,
         Self::NotARead,
         Self::Held,
         Self::WroteBefore,
         Self::Hint,
+        Self::Rule,
         Self::NoReplica,
         Self::ReplicaFailed,
     ];
@@ -41,6 +44,7 @@ impl Why {
             Self::Held => "held",
             Self::WroteBefore => "wrote_before",
             Self::Hint => "hint",
+            Self::Rule => "rule",
             Self::NoReplica => "no_replica",
             Self::ReplicaFailed => "replica_failed",
         }
@@ -54,47 +58,43 @@ impl Why {
     }
 }
 
-/// Where to.
+/// What would suit a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Wish {
     /// The server that takes writes.
     Primary(Why),
-    /// The replica with this index.
-    Replica(usize),
+    /// A replica that has what the session has to see.
+    Replica,
+    /// Any replica: the statement asks for one whatever was written.
+    AnyReplica,
 }
 
-/// Chooses for a statement of a client that holds no connection. A statement with [`Hint::Replica`] may go to a replica although
-/// its client wrote before, or although it asks about the server itself. `fit` says of each replica whether it may answer reads, `turn`
-/// spreads reads over the fit ones. `None` for a command that is not a statement, or too large to be looked through.
-pub(crate) fn route(
-    statement: Option<&Statement>,
-    wrote_before: bool,
-    consistency: Consistency,
-    fit: &[bool],
-    turn: usize,
-) -> Target {
-    let reads = |statement: &&Statement| statement.replica_safe() || statement.replica_wanted();
-    let Some(statement) = statement.filter(reads) else {
-        return Target::Primary(Why::NotARead);
+/// What suits a statement of a client that holds no connection and may read from `reads`. A hint in the statement is stronger than
+/// that. A statement with [`Hint::Replica`] may go to a replica although its client wrote before, or although it asks about the
+/// server itself. `None` for a command that is not a statement, or too large to be looked through.
+pub(crate) fn route(statement: Option<&Statement>, reads: ReadsFrom) -> Wish {
+    let suits = |it: &&Statement| it.replica_safe() || it.replica_wanted() || begins_reading(it);
+    let Some(statement) = statement.filter(suits) else {
+        return Wish::Primary(Why::NotARead);
     };
-    if statement.hint == Some(Hint::Primary) {
-        return Target::Primary(Why::Hint);
+    match statement.hint {
+        Some(Hint::Primary) => Wish::Primary(Why::Hint),
+        Some(Hint::Replica) if statement.replica_wanted() => Wish::AnyReplica,
+        _ if reads == ReadsFrom::Primary => Wish::Primary(Why::Rule),
+        _ => Wish::Replica,
     }
-    if wrote_before && consistency == Consistency::Session && !statement.replica_wanted() {
-        return Target::Primary(Why::WroteBefore);
-    }
-    let count = fit.iter().filter(|fit| **fit).count();
-    if count == 0 {
-        return Target::Primary(Why::NoReplica);
-    }
-    let mut fit_ones = fit
-        .iter()
-        .enumerate()
-        .filter(|(_, fit)| **fit)
-        .map(|(index, _)| index);
-    fit_ones
-        .nth(turn % count)
-        .map_or(Target::Primary(Why::NoReplica), Target::Replica)
+}
+
+/// START TRANSACTION READ ONLY: everything up to its end is read from one server, and nothing can be written.
+fn begins_reading(statement: &Statement) -> bool {
+    let read_only = matches!(
+        statement.kind,
+        Kind::Begin {
+            read_only: true,
+            ..
+        }
+    );
+    read_only && statement.traits.is_empty()
 }
 
 #[cfg(test)]

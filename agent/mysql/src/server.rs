@@ -361,10 +361,15 @@ impl Busy {
 
     /// The packet of the only row that a query of our own gives, header included.
     async fn one_row(&mut self, sql: &[u8]) -> io::Result<BytesMut> {
-        self.send(&query(self.0.capabilities, sql)).await?;
-        let (completion, row) = self.receive_row(ReplyShape::Query).await?;
+        let (completion, row) = self.ask(sql).await?;
         require_ok(&completion.outcome)?;
         Ok(row)
+    }
+
+    /// Runs a query of our own; how it ended, and the packet of its only row, header included, if it gave one.
+    pub(crate) async fn ask(&mut self, sql: &[u8]) -> io::Result<(Completion, BytesMut)> {
+        self.send(&query(self.0.capabilities, sql)).await?;
+        self.receive_row(ReplyShape::Query).await
     }
 
     /// Prepares a statement unless it is prepared for parameters of these types; the server's id of it, or the reply by which it refused.

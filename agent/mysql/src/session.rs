@@ -12,6 +12,7 @@
 
 mod account;
 mod commands;
+mod consistency;
 mod execution;
 mod keep;
 mod last;
@@ -42,6 +43,7 @@ use crate::server::{BUCKET_CAPABILITIES, Bucket};
 use crate::statistics::Tally;
 use crate::variables::Variables;
 
+use consistency::Views;
 use keep::Held;
 use last::Last;
 
@@ -77,8 +79,8 @@ pub(crate) struct Session<'a> {
     /// What it has prepared.
     statements: Statements,
     insert_id: OfSession,
-    /// The client wrote something since its login.
-    wrote: bool,
+    /// What its reads have to see.
+    views: Views,
     last: Last,
     /// What the command at hand came to.
     tally: Tally,
@@ -101,6 +103,7 @@ impl<'a> Session<'a> {
         let registered = shared
             .clients
             .register(identity.connection_id, identity.user.clone());
+        let views = Views::of(shared, &identity);
         Self {
             client,
             identity,
@@ -111,7 +114,7 @@ impl<'a> Session<'a> {
             variables: Variables::default(),
             statements: Statements::default(),
             insert_id: OfSession::default(),
-            wrote: false,
+            views,
             last: Last::default(),
             tally: Tally::default(),
         }

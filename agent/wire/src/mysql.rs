@@ -18,6 +18,7 @@ pub mod compress;
 pub mod error;
 pub mod exchange;
 pub mod flags;
+pub mod gtid;
 pub mod handshake;
 pub mod packet;
 pub mod prepared;

@@ -200,20 +200,47 @@ pub struct Statement {
     pub traits: Traits,
     /// From a comment.
     pub hint: Option<Hint>,
+    /// From a comment `/* lamplighter:key=WORD */`, by the rules of [`Hint`]: whose writes the session's reads have to see from
+    /// here on, as [`session_key`] of the word.
+    pub key: Option<u64>,
 }
 
-impl Hint {
-    fn from_comment(content: &[u8]) -> Option<Self> {
+/// What comments ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wishes {
+    pub(crate) hint: Option<Hint>,
+    pub(crate) key: Option<u64>,
+}
+
+impl Wishes {
+    /// Adds those of a further comment; the first of each kind counts.
+    pub(crate) fn add(&mut self, content: &[u8]) {
         // most comments say something else
-        memchr::memmem::find(content, b"lamplighter:")?;
-        content
-            .split(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b';'))
-            .find_map(|word| match word {
-                b"lamplighter:primary" => Some(Self::Primary),
-                b"lamplighter:replica" => Some(Self::Replica),
-                _ => None,
-            })
+        if memchr::memmem::find(content, b"lamplighter:").is_none() {
+            return;
+        }
+        let words = content.split(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b';'));
+        for word in words {
+            match word {
+                b"lamplighter:primary" => self.hint = self.hint.or(Some(Hint::Primary)),
+                b"lamplighter:replica" => self.hint = self.hint.or(Some(Hint::Replica)),
+                _ => {
+                    let key = word.strip_prefix(b"lamplighter:key=").map(session_key);
+                    self.key = self.key.or(key);
+                }
+            }
+        }
     }
+}
+
+/// A number for a name that an application gives to whatever shares its writes: a user, a basket, an order. The same on every
+/// machine: the first 8 bytes of the name's SHA-256. Two names with one number see each other's writes as well.
+#[must_use]
+pub fn session_key(name: &[u8]) -> u64 {
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(name);
+    hash.iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Traits that a read may have and still run on any server: neither sleeping nor skipping rows is an effect.

@@ -17,6 +17,7 @@ fn access() -> (tempfile::TempDir, Access) {
             Client {
                 peer_users: vec!["4242".to_owned()],
                 password_file: None,
+                ..Client::default()
             },
         ),
         (
@@ -24,6 +25,7 @@ fn access() -> (tempfile::TempDir, Access) {
             Client {
                 peer_users: vec![],
                 password_file: Some(lamplighter_core::config::SecretFile::new(path)),
+                ..Client::default()
             },
         ),
     ]);
@@ -89,6 +91,7 @@ fn a_user_who_does_not_exist_is_named() {
         Client {
             peer_users: vec!["no-such-user-here".to_owned()],
             password_file: None,
+            ..Client::default()
         },
     )]);
     let error = Access::new(&clients, &SecretDirs::default())

@@ -15,6 +15,7 @@ use lamplighter_wire::mysql::handshake::{
 };
 use lamplighter_wire::mysql::packet::Reader;
 use lamplighter_wire::mysql::response::{ErrPacket, OkPacket};
+use lamplighter_wire::sql::session_key;
 
 use super::{Client, Identity};
 use crate::access::{Access, Verdict};
@@ -146,6 +147,7 @@ impl Greeter {
             .await?;
         Ok(Identity {
             connection_id,
+            key: key_of(&response.attributes),
             user: response.username,
             capabilities,
             collation: response.charset,
@@ -279,6 +281,14 @@ impl Greeter {
             auth_plugin: AuthPlugin::CachingSha2Password,
         }
     }
+}
+
+/// What the application calls whatever shares its writes.
+fn key_of(attributes: &[(Bytes, Bytes)]) -> Option<u64> {
+    let named = attributes
+        .iter()
+        .find(|(name, _)| name == "lamplighter_key");
+    named.map(|(_, key)| session_key(key))
 }
 
 /// One answer to be judged.

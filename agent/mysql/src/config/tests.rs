@@ -59,6 +59,7 @@ fn clients_need_a_way_in_and_may_not_take_our_name() {
         Client {
             peer_users: vec!["root".to_owned()],
             password_file: None,
+            ..Client::default()
         },
     );
     let keys: Vec<_> = config

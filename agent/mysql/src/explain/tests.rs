@@ -37,7 +37,7 @@ fn statements_are_explained_as_the_table_says() {
         (
             "START TRANSACTION READ ONLY",
             "begin",
-            "primary",
+            "replica",
             "primary",
             Some("transaction"),
         ),
@@ -65,7 +65,7 @@ fn statements_are_explained_as_the_table_says() {
         ),
         ("gibberish", "other", "primary", "primary", Some("unknown")),
     ] {
-        let found = explain_with(sql, Consistency::Session, &[true]);
+        let found = explain_with(sql, Consistency::Session, true);
         assert_eq!(found.kind, kind, "{sql}");
         assert_eq!(found.target, target, "{sql}");
         assert_eq!(found.target_after_write, after_write, "{sql}");
@@ -77,18 +77,18 @@ fn statements_are_explained_as_the_table_says() {
 
 #[test]
 fn it_says_why_a_read_is_no_plain_one() {
-    let found = explain_with("SELECT f(1), @x", Consistency::Session, &[true]);
+    let found = explain_with("SELECT f(1), @x", Consistency::Session, true);
     assert_eq!(
         found.traits,
         ["a user variable", "a function that may write"]
     );
-    let found = explain_with("SELECT @@version", Consistency::Session, &[true]);
+    let found = explain_with("SELECT @@version", Consistency::Session, true);
     assert_eq!(
         found.because,
         "a read, but not a plain one: a system variable"
     );
     assert_eq!(found.text, "SELECT @@`version`");
-    let found = explain_with("SELECT 1", Consistency::Session, &[false]);
+    let found = explain_with("SELECT 1", Consistency::Session, false);
     assert_eq!(found.because, "a plain read, but no replica is fit");
 }
 

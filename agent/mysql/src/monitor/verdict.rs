@@ -18,8 +18,8 @@ impl Role {
     }
 }
 
-/// How far behind a server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far behind a server says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Lag {
     /// As SHOW REPLICA STATUS says.
     Seconds(u64),
@@ -28,14 +28,38 @@ pub(crate) enum Lag {
     /// The account may not see it.
     NoRight,
     /// The server replicates from nobody.
+    #[default]
     NotAReplica,
 }
 
 /// One look at a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Observation {
     pub(crate) read_only: bool,
     pub(crate) lag: Lag,
+    /// `gtid_mode = ON`: whoever writes hears the GTID of it.
+    pub(crate) names_writes: bool,
+    /// Transactions become visible in the order in which the source committed them.
+    pub(crate) keeps_order: bool,
+    /// Another number when what sessions begin with is another.
+    pub(crate) defaults: u64,
+}
+
+/// What is asked of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) lag_max: Duration,
+    /// Use it although the account may not see its lag.
+    pub(crate) use_unknown: bool,
+}
+
+/// What is known beside the look itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Context {
+    /// How old the replica's data are at most, by the heartbeat: better than what it says of itself.
+    pub(crate) age: Option<Duration>,
+    /// The primary does not answer: a replica that is cut off from it keeps what it has.
+    pub(crate) primary_is_away: bool,
 }
 
 /// What it means.
@@ -86,12 +110,13 @@ impl Verdict {
     }
 }
 
-/// What `seen` means for a server with this role; `None` if it did not answer.
+/// What `seen` means for a server with this role, whose verdict was `before`; `None` if it did not answer.
 pub(crate) fn judge(
     role: Role,
     seen: Option<&Observation>,
-    lag_max: Duration,
-    use_unknown: bool,
+    limits: Limits,
+    context: Context,
+    before: Option<&Verdict>,
 ) -> Verdict {
     let Some(seen) = seen else {
         return Verdict::Away;
@@ -102,15 +127,36 @@ pub(crate) fn judge(
         Role::Replica if !seen.read_only && seen.lag == Lag::NotAReplica => {
             Verdict::WritableReplica
         }
-        Role::Replica => match seen.lag {
-            Lag::Seconds(seconds) if Duration::from_secs(seconds) > lag_max => {
-                Verdict::Lagging { seconds }
-            }
-            Lag::Seconds(_) => Verdict::Fit,
-            Lag::NoRight if use_unknown => Verdict::Fit,
-            Lag::NoRight => Verdict::LagHidden,
-            Lag::Unknown | Lag::NotAReplica => Verdict::LagUnknown,
-        },
+        Role::Replica => judge_lag(seen.lag, limits, context, before),
+    }
+}
+
+fn judge_lag(lag: Lag, limits: Limits, context: Context, before: Option<&Verdict>) -> Verdict {
+    let was_fit = before == Some(&Verdict::Fit);
+    if context.primary_is_away && was_fit {
+        // it cannot fall behind a primary that writes nothing
+        return Verdict::Fit;
+    }
+    let behind = match (context.age, lag) {
+        (Some(age), _) => age,
+        (None, Lag::Seconds(seconds)) => Duration::from_secs(seconds),
+        (None, Lag::NoRight) if limits.use_unknown => return Verdict::Fit,
+        (None, Lag::NoRight) => return Verdict::LagHidden,
+        (None, Lag::Unknown | Lag::NotAReplica) => return Verdict::LagUnknown,
+    };
+    // whoever was too far behind has to catch up well, lest it comes and goes
+    let was_behind = matches!(before, Some(Verdict::Lagging { .. }));
+    let limit = if was_behind {
+        limits.lag_max * 3 / 4
+    } else {
+        limits.lag_max
+    };
+    if behind > limit {
+        Verdict::Lagging {
+            seconds: behind.as_secs(),
+        }
+    } else {
+        Verdict::Fit
     }
 }
 

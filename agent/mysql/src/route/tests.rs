@@ -1,177 +1,67 @@
-//! Where statements go, as a table.
+//! Where statements may go, as a table.
 
 use lamplighter_wire::sql::{LexMode, classify};
 
 use super::*;
 
-fn target(
-    sql: &str,
-    wrote_before: bool,
-    consistency: Consistency,
-    fit: &[bool],
-    turn: usize,
-) -> Target {
-    route(
-        Some(&classify(sql.as_bytes(), LexMode::default())),
-        wrote_before,
-        consistency,
-        fit,
-        turn,
-    )
+fn wish(sql: &str, reads: ReadsFrom) -> Wish {
+    route(Some(&classify(sql.as_bytes(), LexMode::default())), reads)
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn statements_go_where_the_table_says() {
-    use Consistency::{Eventual, Session};
-    let both = [true, true];
-    let read = "SELECT * FROM t WHERE id = 1";
-    for (sql, wrote, consistency, fit, turn, expected) in [
-        (read, false, Session, &both[..], 0, Target::Replica(0)),
-        (read, false, Session, &both[..], 1, Target::Replica(1)),
-        (read, false, Session, &both[..], 2, Target::Replica(0)),
-        (
-            read,
-            false,
-            Session,
-            &[false, true][..],
-            0,
-            Target::Replica(1),
-        ),
-        (
-            read,
-            false,
-            Session,
-            &[false, false][..],
-            7,
-            Target::Primary(Why::NoReplica),
-        ),
-        (
-            read,
-            false,
-            Session,
-            &[][..],
-            0,
-            Target::Primary(Why::NoReplica),
-        ),
-        (
-            read,
-            true,
-            Session,
-            &both[..],
-            0,
-            Target::Primary(Why::WroteBefore),
-        ),
-        (read, true, Eventual, &both[..], 0, Target::Replica(0)),
-        (
-            "/* lamplighter:primary */ SELECT 1 FROM t",
-            false,
-            Session,
-            &both[..],
-            0,
-            Target::Primary(Why::Hint),
-        ),
+    const NO_READ: Wish = Wish::Primary(Why::NotARead);
+    const HINT: Wish = Wish::Primary(Why::Hint);
+    const RULE: Wish = Wish::Primary(Why::Rule);
+    let cases = [
+        ("SELECT * FROM t WHERE id = 1", Wish::Replica, RULE),
+        ("/* lamplighter:primary */ SELECT 1 FROM t", HINT, HINT),
         (
             "/* lamplighter:replica */ SELECT 1 FROM t",
-            true,
-            Session,
-            &both[..],
-            1,
-            Target::Replica(1),
+            Wish::AnyReplica,
+            Wish::AnyReplica,
         ),
         (
             "SHOW STATUS /* lamplighter:replica */",
-            true,
-            Session,
-            &both[..],
-            0,
-            Target::Replica(0),
+            Wish::AnyReplica,
+            Wish::AnyReplica,
+        ),
+        ("/* lamplighter:replica */ DELETE FROM t", NO_READ, NO_READ),
+        ("SELECT * FROM t FOR UPDATE", NO_READ, NO_READ),
+        ("SELECT my_function(1)", NO_READ, NO_READ),
+        ("SELECT GET_LOCK('a', 1)", NO_READ, NO_READ),
+        ("SELECT id INTO @x FROM t", NO_READ, NO_READ),
+        ("INSERT INTO t VALUES (1)", NO_READ, NO_READ),
+        ("BEGIN", NO_READ, NO_READ),
+        ("START TRANSACTION READ WRITE", NO_READ, NO_READ),
+        ("START TRANSACTION READ ONLY", Wish::Replica, RULE),
+        (
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+            Wish::Replica,
+            RULE,
         ),
         (
-            "/* lamplighter:replica */ SELECT 1 FROM t",
-            false,
-            Session,
-            &[false, false][..],
-            0,
-            Target::Primary(Why::NoReplica),
+            "START TRANSACTION READ ONLY /* lamplighter:primary */",
+            HINT,
+            HINT,
         ),
         (
-            "/* lamplighter:replica */ DELETE FROM t",
-            false,
-            Eventual,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
+            "START TRANSACTION READ ONLY; DELETE FROM t",
+            NO_READ,
+            NO_READ,
         ),
-        (
-            "SELECT * FROM t FOR UPDATE",
-            false,
-            Session,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-        (
-            "SELECT my_function(1)",
-            false,
-            Session,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-        (
-            "SELECT GET_LOCK('a', 1)",
-            false,
-            Session,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-        (
-            "SELECT id INTO @x FROM t",
-            false,
-            Session,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-        (
-            "INSERT INTO t VALUES (1)",
-            false,
-            Eventual,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-        (
-            "BEGIN",
-            false,
-            Eventual,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-        (
-            "gibberish",
-            false,
-            Eventual,
-            &both[..],
-            0,
-            Target::Primary(Why::NotARead),
-        ),
-    ] {
-        assert_eq!(
-            target(sql, wrote, consistency, fit, turn),
-            expected,
-            "{sql}"
-        );
+        ("gibberish", NO_READ, NO_READ),
+    ];
+    for (sql, usual, ruled) in cases {
+        assert_eq!(wish(sql, ReadsFrom::Replicas), usual, "{sql}");
+        assert_eq!(wish(sql, ReadsFrom::Primary), ruled, "{sql}");
     }
 }
 
 #[test]
 fn what_cannot_be_looked_through_goes_to_the_primary() {
     assert_eq!(
-        route(None, false, Consistency::Eventual, &[true], 0),
-        Target::Primary(Why::NotARead)
+        route(None, ReadsFrom::Replicas),
+        Wish::Primary(Why::NotARead)
     );
 }

@@ -94,10 +94,11 @@ const LOGIN_PACKET_MAX: usize = 64 * 1024;
 /// Packets a login may take; a server that wants more is not one.
 const LOGIN_STEPS_MAX: usize = 8;
 
-/// MariaDB knows no transaction tracker.
+/// MariaDB tracks neither transactions nor GTIDs.
 const TRACK: &[u8] =
     b"SET SESSION session_track_state_change = ON, SESSION session_track_schema = ON, SESSION session_track_system_variables = '*'";
-const TRACK_TRANSACTIONS: &[u8] = b", SESSION session_track_transaction_info = 'CHARACTERISTICS'";
+const TRACK_MORE: &[u8] =
+    b", SESSION session_track_transaction_info = 'CHARACTERISTICS', SESSION session_track_gtids = 'OWN_GTID'";
 
 pub(super) async fn login(account: &Account, wanted: Bucket) -> Result<Idle, OpenError> {
     let bucket = Bucket {
@@ -222,7 +223,7 @@ const FRESH: Status =
 async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
     let mut track = TRACK.to_vec();
     if !version.contains("MariaDB") {
-        track.extend_from_slice(TRACK_TRANSACTIONS);
+        track.extend_from_slice(TRACK_MORE);
     }
     let mut busy = idle.start();
     let baseline = baseline(&mut busy).await?;

@@ -8,6 +8,7 @@ use lamplighter_wire::mysql::packet::HEADER_LEN;
 use lamplighter_wire::mysql::prepared::statement_id;
 use lamplighter_wire::mysql::response::{EofPacket, ErrPacket};
 
+use super::consistency::{Views, Way};
 use super::relay::Lost;
 use super::{Flow, Session, relay};
 use crate::cancel::{self, CLIENT_IDS, Killed, What};
@@ -35,7 +36,7 @@ impl Session<'_> {
             execution: None,
             reads_insert_id: false,
         };
-        self.run_on(None, job, Why::NotARead).await
+        self.run_on(Way::primary(Why::NotARead), job).await
     }
 
     /// COM_INIT_DB, as USE: the command itself would leave the warnings of the client before.
@@ -154,6 +155,7 @@ impl Session<'_> {
         {
             Ok(identity) => {
                 self.identity = identity;
+                self.views = Views::of(self.shared, &self.identity);
                 Flow::Continue
             }
             Err(error) => {

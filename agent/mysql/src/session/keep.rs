@@ -119,16 +119,21 @@ impl Session<'_> {
             .observe(since.elapsed().as_secs_f64());
     }
 
-    /// As after a new login: nothing held, nothing remembered.
-    pub(super) async fn forget_session(&mut self) {
+    /// Gives the held connection back, wiped.
+    pub(super) async fn wipe_hold(&mut self) {
         if let Some(held) = self.take_hold() {
             self.note_end(held.reason, held.since);
             held.lease.reset_and_release().await;
         }
+    }
+
+    /// As after a new login: nothing held, nothing remembered.
+    pub(super) async fn forget_session(&mut self) {
+        self.wipe_hold().await;
         self.variables = Variables::default();
         self.statements = Statements::default();
         self.insert_id = OfSession::default();
-        self.wrote = false;
+        self.views.forget();
         self.last.begin_anew();
     }
 

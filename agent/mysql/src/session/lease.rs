@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use super::Session;
+use super::consistency::Way;
 use super::keep::Held;
 use super::refusal::need_of;
 use super::relay::Job;
 use crate::error::StatementError;
 use crate::hold::{HoldReason, Ties};
 use crate::pool::{Ask, Lease};
+use crate::position::Position;
+use crate::replica::Replica;
 use crate::route::Why;
 
 /// A connection to run a command on, with what it was kept for before.
@@ -32,8 +35,7 @@ impl Session<'_> {
     /// else for as long as is configured. With an error: whether state of the client's was lost.
     pub(super) async fn lease(
         &mut self,
-        replica: &mut Option<usize>,
-        why: &mut Why,
+        way: &mut Way,
         job: &Job<'_>,
         until: Option<tokio::time::Instant>,
     ) -> Result<Leased, (StatementError, bool)> {
@@ -46,7 +48,10 @@ impl Session<'_> {
             session: Some(&self.insert_id),
             insert_id: job.reads_insert_id,
             template: job.execution.as_ref().map(|it| &it.wanted.template),
-            ahead: job.may_retry && job.execution.is_none() && job.request.rest.is_none(),
+            ahead: job.may_retry
+                && job.execution.is_none()
+                && job.request.rest.is_none()
+                && way.wait.is_none(),
             need: need_of(job.ran, self.variables.autocommit_is_off()),
             until,
         };
@@ -56,20 +61,73 @@ impl Session<'_> {
             insert_id_there: false,
             before: None,
         };
-        if let Some(index) = *replica {
-            match self.shared.acquire_replica(index, &ask).await {
+        if let Some(replica) = way.replica.and_then(|index| self.shared.replica(index)) {
+            match self.lease_replica(replica, way.wait.as_ref(), &ask).await {
                 Ok(lease) => return Ok(free(lease)),
-                Err(error) => {
-                    tracing::debug!(%error, "replica not reached; the primary answers");
-                    *replica = None;
-                    *why = Why::ReplicaFailed;
-                }
+                Err(why) => *way = Way::primary(why),
             }
         }
         match self.shared.primary.acquire(&ask).await {
             Ok(lease) => Ok(free(lease)),
             Err(error) => Err((error, false)),
         }
+    }
+
+    /// A connection to a replica that has the writes of `wait`, or why there is none.
+    async fn lease_replica(
+        &self,
+        replica: &Replica,
+        wait: Option<&Position>,
+        ask: &Ask<'_>,
+    ) -> Result<Lease, Why> {
+        let lease = replica.acquire(ask).await.map_err(|error| {
+            tracing::debug!(%error, "replica not reached; the primary answers");
+            Why::ReplicaFailed
+        })?;
+        match wait {
+            None => Ok(lease),
+            Some(position) => self.caught_up(replica, lease, position).await,
+        }
+    }
+
+    /// Waits for a moment until the replica has the writes.
+    async fn caught_up(
+        &self,
+        replica: &Replica,
+        lease: Lease,
+        position: &Position,
+    ) -> Result<Lease, Why> {
+        let Some(gtids) = position.gtids() else {
+            lease.release();
+            return Err(Why::WroteBefore);
+        };
+        // "GTID Functions": 0 if the server has them all, 1 if the time is over
+        let seconds = self.shared.read_wait.as_secs_f64();
+        let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', {seconds})");
+        let mut busy = lease.start();
+        let (completion, row) = busy.connection.ask(sql.as_bytes()).await.map_err(|error| {
+            tracing::debug!(%error, "replica not reached; the primary answers");
+            Why::ReplicaFailed
+        })?;
+        let (boundary, status) = (completion.boundary, completion.status);
+        let lease = busy.finish(|connection| connection.finish(boundary, status, None));
+        if row.ends_with(b"\x010") {
+            self.shared
+                .metrics
+                .read_waits
+                .with_label_values(&["caught_up"])
+                .inc();
+            replica.note_has(position);
+            return Ok(lease);
+        }
+        self.shared
+            .metrics
+            .read_waits
+            .with_label_values(&["behind"])
+            .inc();
+        replica.note_waited_in_vain();
+        lease.release();
+        Err(Why::WroteBefore)
     }
 
     async fn lease_held(

@@ -12,12 +12,12 @@ use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{self, Kind, Statement, Traits};
 
+use super::consistency::Way;
 use super::execution::{
     Execution, Parameters, TOO_MANY_STATEMENTS, WHOLE_MAX, error_of, is_too_many,
 };
 use super::lease::Leased;
 use super::relay::{Job, Lost, touches_insert_id};
-use super::statement::writes;
 use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;
@@ -79,7 +79,7 @@ impl Session<'_> {
         let statement = self.judged(&text);
         // prepared here each time: another connection would not have its variables
         let is_private = is_private || names_user_variables(&statement);
-        let (mut replica, mut why) = self.choose(&statement);
+        let mut way = self.choose(&statement, &text);
         let job = Job {
             request: Request::nothing(seq),
             shape: ReplyShape::Prepare,
@@ -90,7 +90,7 @@ impl Session<'_> {
         };
         let mut again = true;
         loop {
-            let leased = match self.lease(&mut replica, &mut why, &job, None).await {
+            let leased = match self.lease(&mut way, &job, None).await {
                 Ok(leased) => leased,
                 Err((error, had_state)) => {
                     return self.fail(Lost::early(error), seq, had_state).await;
@@ -195,6 +195,7 @@ impl Session<'_> {
                 kind: Kind::Other,
                 traits: Traits::empty(),
                 hint: None,
+                key: None,
             };
         }
         sql::classify(text, self.lex_mode())
@@ -268,13 +269,15 @@ impl Session<'_> {
         {
             return self.answer_error(&refusal, request.reply_seq).await;
         }
-        self.wrote |= writes(statement);
-        let (replica, why) = if execution.wanted.owner.is_some() {
+        if let Err(refusal) = self.leave_reading(statement).await {
+            return self.answer_error(&refusal, request.reply_seq).await;
+        }
+        let way = if execution.wanted.owner.is_some() {
             // what keeps its connection must keep one that can do everything
             self.leave_replica();
-            (None, Why::NotARead)
+            Way::primary(Why::NotARead)
         } else {
-            self.choose(statement)
+            self.choose(statement, &template.text)
         };
         // of a request that is passed on as it comes nothing is left to be sent again
         let is_whole = request.rest.is_none();
@@ -290,7 +293,7 @@ impl Session<'_> {
             execution: Some(execution),
             reads_insert_id: touches_insert_id(statement),
         };
-        self.run_on(replica, job, why).await
+        self.run_on(way, job).await
     }
 
     /// COM_STMT_FETCH.
@@ -366,7 +369,7 @@ impl Session<'_> {
             }),
             reads_insert_id: false,
         };
-        self.run_on(None, job, Why::NotARead).await
+        self.run_on(Way::primary(Why::NotARead), job).await
     }
 
     /// A command about a statement that the held connection has something of.
@@ -404,7 +407,7 @@ impl Session<'_> {
             execution: Some(execution),
             reads_insert_id: false,
         };
-        self.run_on(None, job, Why::Held).await
+        self.run_on(Way::primary(Why::Held), job).await
     }
 
     /// Keeps what went wrong with a command that has no reply for the execution, which has one.

@@ -10,6 +10,7 @@ use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{Kind, Traits};
 
+use super::consistency::Way;
 use super::execution::{Execution, error_of};
 use super::lease::Leased;
 use super::refusal::{Refusal, Refused, Withhold, packet_of};
@@ -68,25 +69,19 @@ impl Lost {
 }
 
 impl Session<'_> {
-    /// Runs `job` on the held connection, or on one of replica `replica`, or of the primary.
-    pub(super) async fn run_on(
-        &mut self,
-        replica: Option<usize>,
-        mut job: Job<'_>,
-        why: Why,
-    ) -> Flow {
-        let (mut replica, mut why) = (replica, why);
+    /// Runs `job` on the held connection, or where `way` leads.
+    pub(super) async fn run_on(&mut self, mut way: Way, mut job: Job<'_>) -> Flow {
         let may_write = !job.may_retry;
         let mut refused: Option<Refused> = None;
         loop {
             let until = refused.as_ref().map(|refused| refused.until);
-            let leased = match self.lease(&mut replica, &mut why, &job, until).await {
+            let leased = match self.lease(&mut way, &job, until).await {
                 Ok(leased) => leased,
                 Err((error, had_state)) => {
                     return self.no_lease(error, had_state, &job, refused).await;
                 }
             };
-            self.note_route(replica, why);
+            self.note_route(&way);
             let had_state = leased.has_state();
             let alone_knew = leased.insert_id_there || may_write;
             let withhold = Withhold::of(&job, had_state, self.variables.are_read_only());
@@ -114,13 +109,13 @@ impl Session<'_> {
         }
     }
 
-    fn note_route(&mut self, replica: Option<usize>, why: Why) {
+    fn note_route(&mut self, way: &Way) {
         self.shared
             .metrics
             .routed
-            .with_label_values(&[why.target_label(), why.label()])
+            .with_label_values(&[way.why.target_label(), way.why.label()])
             .inc();
-        self.tally.place = if replica.is_some() {
+        self.tally.place = if way.replica.is_some() {
             Place::Replica
         } else {
             Place::Primary
@@ -152,6 +147,7 @@ impl Session<'_> {
     pub(super) fn lose_connection(&mut self, knew_insert_id: bool) {
         self.last.lose();
         if knew_insert_id {
+            self.note_lost_writes();
             self.insert_id = OfSession::lost();
         }
     }
@@ -171,8 +167,8 @@ impl Session<'_> {
     /// As [`Session::run_on`] on a fresh lease of the primary whose diagnostics of an earlier client are cleared first.
     pub(super) async fn run_primed(&mut self, mut job: Job<'_>) -> Flow {
         let seq = job.request.reply_seq;
-        let (mut primary, mut why) = (None, Why::NotARead);
-        let mut leased = match self.lease(&mut primary, &mut why, &job, None).await {
+        let mut way = Way::primary(Why::NotARead);
+        let mut leased = match self.lease(&mut way, &job, None).await {
             Ok(leased) => leased,
             Err((error, had_state)) => return self.fail(Lost::early(error), seq, had_state).await,
         };
@@ -348,7 +344,11 @@ impl Session<'_> {
                 withhold,
                 relayed: false,
             };
-            let answered = relay(&mut self.client, busy, &mut exchange, job, &mut reply).await;
+            let (views, shared) = (&mut self.views, self.shared);
+            let (agreed, ran) = (self.identity.capabilities, job.ran);
+            let before_end = |completion: &Completion| views.note(shared, agreed, ran, completion);
+            let parties = (&mut self.client, &mut *busy);
+            let answered = relay(parties, &mut exchange, job, &mut reply, before_end).await;
             *relayed = reply.relayed;
             match answered? {
                 Answered::Withheld(_, Refusal::Reprepare) => {

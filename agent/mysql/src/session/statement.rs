@@ -1,7 +1,6 @@
 //! COM_QUERY: looked through, then answered here, or sent to the server that its text, the session and the monitor choose.
 
 use std::borrow::Cow;
-use std::sync::atomic::Ordering;
 
 use lamplighter_wire::mysql::attributes::query_text_at;
 use lamplighter_wire::mysql::exchange::ReplyShape;
@@ -10,11 +9,12 @@ use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
 
+use super::consistency::Way;
 use super::last::FoundRows;
 use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
-use crate::hold::{Ran, asks_about_the_last, leaves_state, text_matters};
-use crate::route::{Target, Why, route};
+use crate::hold::{Ran, asks_about_the_last, text_matters};
+use crate::route::Why;
 
 impl Session<'_> {
     pub(super) async fn query(&mut self, request: Request) -> Flow {
@@ -59,9 +59,11 @@ impl Session<'_> {
         if is_set && let Some(flow) = self.set_locally(&text, request.reply_seq).await {
             return flow;
         }
-        self.wrote |= writes(&statement);
+        if let Err(refusal) = self.leave_reading(&statement).await {
+            return self.answer_error(&refusal, request.reply_seq).await;
+        }
         let prime = asks_about_the_last(&statement) && self.hold.is_none();
-        let (replica, why) = self.choose(&statement);
+        let way = self.choose(&statement, &text);
         let noted = if text_matters(&statement) {
             text.into_owned()
         } else {
@@ -83,12 +85,11 @@ impl Session<'_> {
         if prime {
             return self.run_primed(job).await;
         }
-        self.run_on(replica, job, why).await
+        self.run_on(way, job).await
     }
 
     /// A statement that is too large to be looked through, or in a character set that cannot be read: it may do anything.
     async fn query_unread(&mut self, request: Request) -> Flow {
-        self.wrote = true;
         self.leave_replica();
         let job = relay::Job {
             request,
@@ -98,46 +99,7 @@ impl Session<'_> {
             execution: None,
             reads_insert_id: true,
         };
-        self.run_on(None, job, Why::NotARead).await
-    }
-
-    /// A replica's index, or `None` for the held connection or the primary. Gives a connection back that was held only for a
-    /// question this statement is not, unless the statement can run on it.
-    pub(super) fn choose(&mut self, statement: &Statement) -> (Option<usize>, Why) {
-        let Some(held) = &self.hold else {
-            return self.choose_free(statement);
-        };
-        if !held.ties.only_diagnostics() || asks_about_the_last(statement) {
-            return (None, Why::Held);
-        }
-        let on_primary = std::sync::Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
-        let (replica, why) = self.choose_free(statement);
-        if replica.is_some() || !on_primary {
-            self.forget_diagnostics();
-        }
-        (replica, why)
-    }
-
-    fn choose_free(&self, statement: &Statement) -> (Option<usize>, Why) {
-        let mut fit = [false; FIT_MAX];
-        let count = self.shared.fit_replicas(&mut fit);
-        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
-        let fit = fit.get(..count).unwrap_or_default();
-        // what would keep its connection must keep one that can do everything
-        // and without autocommit a read begins a transaction
-        if leaves_state(statement) || self.variables.autocommit_is_off() {
-            return (None, Why::NotARead);
-        }
-        match route(
-            Some(statement),
-            self.wrote,
-            self.shared.consistency,
-            fit,
-            turn,
-        ) {
-            Target::Primary(why) => (None, why),
-            Target::Replica(index) => (Some(index), Why::Read),
-        }
+        self.run_on(Way::primary(Why::NotARead), job).await
     }
 
     /// Questions that only the session knows the answer to: answered here if that is all that is asked, else in the text.
@@ -237,40 +199,4 @@ enum Answer {
     Rewritten(Request),
     /// The server knows.
     None,
-}
-
-/// Replicas that are looked at; Azure allows ten for each server.
-pub(crate) const FIT_MAX: usize = 16;
-
-/// Whether later reads of this client must see what the statement did.
-pub(super) fn writes(statement: &Statement) -> bool {
-    let reads = matches!(
-        statement.kind,
-        Kind::Empty
-            | Kind::Select
-            | Kind::With
-            | Kind::Table
-            | Kind::Values
-            | Kind::Show
-            | Kind::ShowDiagnostics
-            | Kind::GetDiagnostics
-            | Kind::Explain
-            | Kind::Begin { .. }
-            | Kind::Commit
-            | Kind::Rollback
-            | Kind::Savepoint
-            | Kind::RollbackToSavepoint
-            | Kind::ReleaseSavepoint
-            | Kind::SetVariables
-            | Kind::SetNames
-            | Kind::SetTransaction
-            | Kind::SetSessionTransaction
-            | Kind::Use
-            | Kind::LockTables
-            | Kind::UnlockTables
-    );
-    !reads
-        || statement
-            .traits
-            .intersects(Traits::UNKNOWN_FUNCTION.union(Traits::MULTI_STATEMENT))
 }

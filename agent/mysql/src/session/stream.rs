@@ -47,13 +47,14 @@ pub(super) enum Answered {
     Withheld(Completion, Refusal),
 }
 
-/// The request to the server, the reply to the client.
+/// The request to the server, the reply to the client. `before_end` hears how the reply ends before the client does: what others may
+/// do with that knowledge comes after.
 pub(super) async fn relay(
-    client: &mut Client,
-    busy: &mut BusyLease,
+    (client, busy): (&mut Client, &mut BusyLease),
     exchange: &mut Exchange,
     job: &mut Job<'_>,
     reply: &mut Reply,
+    before_end: impl FnOnce(&Completion),
 ) -> Result<Answered, Failure> {
     busy.connection.send(&job.request.packets).await?;
     if job.request.rest.is_some() {
@@ -69,20 +70,11 @@ pub(super) async fn relay(
     busy.connection.begin_last_reply();
     // what went in front may have changed it
     exchange.note_status(busy.connection.status());
+    if job.shape == ReplyShape::None {
+        return without_reply(exchange);
+    }
     let mut out = BytesMut::new();
     let mut input = BytesMut::new();
-    if job.shape == ReplyShape::None {
-        return match exchange
-            .feed(&[], &mut out)
-            .map_err(Failure::Protocol)?
-            .event
-        {
-            Event::Done(completion) => Ok(Answered::Passed(completion)),
-            Event::NeedMore | Event::LocalInfile { .. } => {
-                Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply")))
-            }
-        };
-    }
     let begun = Instant::now();
     if let Some(budget) = busy.pool().look_budget() {
         busy.connection.look_for_answer(budget)?;
@@ -108,6 +100,7 @@ pub(super) async fn relay(
             {
                 return Ok(Answered::Withheld(completion, refusal));
             }
+            before_end(&completion);
             reply.relayed = true;
             // a client that is gone by now is found out by the next read; its connection is clean all the same
             let _sent = client.send(&mut out).await;
@@ -123,6 +116,17 @@ pub(super) async fn relay(
             .map_err(|_| Failure::ClientGone)?;
         if matches!(event, Event::LocalInfile { .. }) {
             Box::pin(upload(client, busy, exchange)).await?;
+        }
+    }
+}
+
+/// The end of an exchange in which the server says nothing.
+fn without_reply(exchange: &mut Exchange) -> Result<Answered, Failure> {
+    let fed = exchange.feed(&[], &mut BytesMut::new());
+    match fed.map_err(Failure::Protocol)?.event {
+        Event::Done(completion) => Ok(Answered::Passed(completion)),
+        Event::NeedMore | Event::LocalInfile { .. } => {
+            Err(Failure::Protocol(ProtocolError::OutOfTurn("a reply")))
         }
     }
 }

@@ -78,7 +78,8 @@ pub(super) fn classify(sql: &[u8], mode: LexMode) -> Statement {
     Statement {
         kind: classifier.first.unwrap_or(classifier.kind),
         traits: classifier.traits | lexer.traits,
-        hint: lexer.hint,
+        hint: lexer.wishes.hint,
+        key: lexer.wishes.key,
     }
 }
 

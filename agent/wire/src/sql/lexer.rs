@@ -3,7 +3,7 @@
 
 use memchr::{memchr, memchr2, memmem};
 
-use super::{Hint, LexMode, Traits};
+use super::{LexMode, Traits, Wishes};
 
 /// One token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +119,8 @@ pub(super) struct Lexer<'a> {
     quote_end: usize,
     /// What comments and missing ends showed.
     pub(super) traits: Traits,
-    /// From a comment; see [`Hint`].
-    pub(super) hint: Option<Hint>,
+    /// From comments; see [`super::Hint`].
+    pub(super) wishes: Wishes,
     started: bool,
     /// A comment behind the first token came.
     commented: bool,
@@ -136,7 +136,10 @@ impl<'a> Lexer<'a> {
             executable: false,
             quote_end: usize::MAX,
             traits: Traits::empty(),
-            hint: None,
+            wishes: Wishes {
+                hint: None,
+                key: None,
+            },
             started: false,
             commented: false,
         }
@@ -380,8 +383,8 @@ impl<'a> Lexer<'a> {
             if contains_ignoring_case(hints, b"SET_VAR") {
                 self.traits |= Traits::OPTIMIZER_HINT_SET_VAR;
             }
-        } else if self.hint.is_none() && !self.commented {
-            self.hint = Hint::from_comment(content);
+        } else if !self.commented {
+            self.wishes.add(content);
             self.commented = self.started;
         }
     }

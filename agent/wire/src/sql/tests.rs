@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::Traits as T;
 use super::*;
 
+mod hints;
 mod spelling;
 
 const PLAIN: LexMode = LexMode {
@@ -414,54 +415,6 @@ fn the_sql_mode_changes_what_is_code() {
         T::UNKNOWN_FUNCTION,
         false,
     );
-}
-
-#[test]
-fn hints_stand_in_comments_before_the_first_word_or_in_the_first_behind_it() {
-    const PRIMARY: Option<Hint> = Some(Hint::Primary);
-    const REPLICA: Option<Hint> = Some(Hint::Replica);
-    let cases = [
-        ("/* lamplighter:primary */ SELECT 1", PRIMARY),
-        ("/*lamplighter:replica*/SELECT 1", REPLICA),
-        (
-            "/* other */ /* lamplighter:replica page=home */ SELECT 1",
-            REPLICA,
-        ),
-        ("/* page=home, lamplighter:replica; */ SELECT 1", REPLICA),
-        (
-            "/* lamplighter:primary */ /* lamplighter:replica */ SELECT 1",
-            PRIMARY,
-        ),
-        (
-            "/* lamplighter:primary lamplighter:replica */ SELECT 1",
-            PRIMARY,
-        ),
-        (
-            "-- lamplighter:replica\n/* lamplighter:primary */ SELECT 1",
-            PRIMARY,
-        ),
-        ("SELECT /* lamplighter:primary */ 1", PRIMARY),
-        ("SELECT 1 /*\nlamplighter:replica\n*/", REPLICA),
-        ("/* a */ SELECT 1 /* lamplighter:replica */", REPLICA),
-        ("SELECT /* a */ 1 /* lamplighter:replica */", None),
-        ("SELECT 1 -- lamplighter:primary", None),
-        ("SELECT 1 # lamplighter:primary", None),
-        ("/* lamplighter:elsewhere */ SELECT 1", None),
-        (
-            "/* xlamplighter:primary lamplighter:primaryx lamplighter: primary */ SELECT 1",
-            None,
-        ),
-        ("/* LAMPLIGHTER:PRIMARY */ SELECT 1", None),
-        ("SELECT '/* lamplighter:primary */'", None),
-        ("SELECT `/* lamplighter:primary */` FROM t", None),
-        ("/*+ lamplighter:primary */ SELECT 1", None),
-    ];
-    for (sql, hint) in cases {
-        let found = classify(sql.as_bytes(), PLAIN);
-        assert_eq!(found.hint, hint, "{sql}");
-        assert!(found.replica_safe(), "{sql}");
-        assert_eq!(found.replica_wanted(), hint == REPLICA, "{sql}");
-    }
 }
 
 #[test]

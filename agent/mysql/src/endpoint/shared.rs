@@ -1,0 +1,182 @@
+//! What every session shares: the pools, what is known of the servers, and who is connected. In memory only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lamplighter_core::net::HostPort;
+
+use crate::balance::{self, Candidate, Choice};
+use crate::beats::Beats;
+use crate::cancel::Clients;
+use crate::client::Greeter;
+use crate::config::{self, Config, Consistency};
+use crate::explain::{Explanation, Live, ReplicaState, explain_with};
+use crate::metrics::Metrics;
+use crate::near::Attention;
+use crate::pool::Pool;
+use crate::position::Position;
+use crate::positions::Positions;
+use crate::preferences::Preferences;
+use crate::prepared::Templates;
+use crate::replica::Replica;
+use crate::statistics::Statistics;
+use crate::variables::Learned;
+
+/// Replicas that are looked at; Azure allows ten for each server.
+const REPLICAS_MAX: usize = 16;
+
+/// What every session shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) primary: Arc<Pool>,
+    pub(super) replicas: Vec<Replica>,
+    /// What was seen of the heartbeat on the primary.
+    pub(crate) beats: Beats,
+    /// The primary tells the GTIDs of what is written.
+    names_writes: AtomicBool,
+    /// The primary does not answer the monitor.
+    primary_away: AtomicBool,
+    pub(crate) greeter: Greeter,
+    pub(crate) metrics: Metrics,
+    pub(crate) statistics: Statistics,
+    pub(crate) preferences: Preferences,
+    /// What was written through this agent.
+    pub(crate) positions: Positions,
+    pub(crate) read_wait: Duration,
+    consistency: Consistency,
+    pub(crate) monitor: config::Monitor,
+    pub(crate) heartbeat: config::Heartbeat,
+    pub(crate) statement_size_max: usize,
+    /// What SET statements do, as the servers told.
+    pub(crate) learned: Learned,
+    /// Who is connected, for KILL.
+    pub(crate) clients: Clients,
+    /// Statements that servers have prepared before.
+    pub(crate) templates: Templates,
+    /// Spreads reads over the replicas.
+    turn: AtomicUsize,
+    pub(super) login_timeout: Duration,
+    pub(super) attention: Arc<Attention>,
+}
+
+impl Shared {
+    /// Before anything was heard of any server.
+    pub(super) fn new(
+        config: &Config,
+        pool: impl Fn(&HostPort) -> Arc<Pool>,
+        greeter: Greeter,
+        metrics: Metrics,
+        statistics: Statistics,
+    ) -> Self {
+        let replica = |server: &HostPort| {
+            let options = config.replica.get(&server.to_string()).cloned();
+            let options = options.unwrap_or_default();
+            Replica::new(pool(server), options.weight, options.zone)
+        };
+        Self {
+            primary: pool(&config.primary),
+            replicas: config.replicas.iter().map(replica).collect(),
+            beats: Beats::default(),
+            names_writes: AtomicBool::new(false),
+            primary_away: AtomicBool::new(false),
+            greeter,
+            metrics,
+            statistics,
+            preferences: Preferences::new(config),
+            positions: Positions::default(),
+            read_wait: config.read_wait.get(),
+            consistency: config.consistency,
+            monitor: config.monitor.clone(),
+            heartbeat: config.heartbeat.clone(),
+            statement_size_max: config.statement_size_max.as_usize(),
+            learned: Learned::default(),
+            clients: Clients::default(),
+            templates: Templates::default(),
+            turn: AtomicUsize::new(0),
+            login_timeout: config.login_timeout.get(),
+            attention: Arc::new(Attention::new(config.pool.busy_poll)),
+        }
+    }
+
+    /// The replica with this index.
+    pub(crate) fn replica(&self, index: usize) -> Option<&Replica> {
+        self.replicas.get(index)
+    }
+
+    /// The replica for a read that has to see `needed`.
+    pub(crate) fn choose_replica(&self, needed: &Position) -> Choice {
+        let mut candidates = [Candidate::default(); REPLICAS_MAX];
+        for (place, replica) in candidates.iter_mut().zip(&self.replicas) {
+            *place = replica.candidate(needed);
+        }
+        let count = self.replicas.len().min(REPLICAS_MAX);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // Fibonacci hashing: neighbours end far from each other
+        let random = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 17;
+        balance::choose(candidates.get(..count).unwrap_or_default(), random)
+    }
+
+    /// Whether a replica can be asked to wait for `needed`.
+    pub(crate) fn waits_for(&self, needed: &Position) -> bool {
+        !self.read_wait.is_zero() && needed.gtids().is_some()
+    }
+
+    /// Whether a write that is answered without a GTID has changed nothing.
+    pub(crate) fn names_writes(&self) -> bool {
+        self.names_writes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn primary_is_away(&self) -> bool {
+        self.primary_away.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_primary_away(&self, away: bool) {
+        self.primary_away.store(away, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_names_writes(&self, names: bool) {
+        self.names_writes.store(names, Ordering::Relaxed);
+    }
+
+    /// The sessions of a server, of replica `index` or of the primary, begin otherwise than they did.
+    pub(crate) fn defaults_changed(&self, index: Option<usize>) {
+        let replica = |index: usize| self.replicas.get(index).map(|it| &it.pool);
+        if let Some(pool) = index.map_or(Some(&self.primary), replica) {
+            pool.renew();
+        }
+        // what SET does may depend on them, and so may what a server says of a prepared statement
+        self.learned.forget();
+        self.templates.forget();
+    }
+
+    pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        let replicas = self.replicas.iter().map(|it| &it.pool);
+        std::iter::once(&self.primary).chain(replicas)
+    }
+
+    /// How many server connections clients hold: a statement in flight, a transaction open, or state of their own.
+    pub(super) fn busy(&self) -> u64 {
+        self.pools().map(|pool| pool.busy()).sum()
+    }
+
+    /// A server connection with this id is one of ours.
+    pub(crate) fn has_thread(&self, thread_id: u32) -> bool {
+        self.pools().any(|pool| pool.has_thread(thread_id))
+    }
+
+    pub(super) fn explain(&self, sql: &str) -> Explanation {
+        let state = |replica: &Replica| ReplicaState {
+            server: replica.pool.name().to_owned(),
+            fit: replica.is_fit(),
+        };
+        let replicas: Vec<ReplicaState> = self.replicas.iter().map(state).collect();
+        let is_one_fit = replicas.iter().any(|replica| replica.fit);
+        let mut found = explain_with(sql, self.consistency, is_one_fit);
+        found.live = Some(Live {
+            replicas,
+            seen: self.statistics.seen(sql.as_bytes()),
+        });
+        found
+    }
+}

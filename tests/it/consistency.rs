@@ -1,0 +1,249 @@
+//! Reads that see what they have to, while one replica is three seconds behind and another is not: with GTIDs and without, within a
+//! session and between sessions.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::endpoint::{Endpoint, Options, start};
+use crate::support::mysql::raw::{Link, Login, Part, error_of};
+use crate::support::mysql::{Cluster, MON};
+
+/// How far one of the replicas is behind, in seconds.
+const BEHIND: u32 = 3;
+
+/// Who writes and reads at the same time.
+const WRITERS: u32 = 4;
+
+/// How often each of them; `LAMPLIGHTER_PAIRS` for a longer run.
+fn pairs() -> u64 {
+    let given = std::env::var("LAMPLIGHTER_PAIRS").ok();
+    given.map_or(400, |pairs| pairs.parse().expect("a number"))
+}
+
+fn cluster() -> Cluster {
+    let rows: Vec<String> = (0..WRITERS).map(|id| format!("({id}, 0)")).collect();
+    let schema = format!(
+        "CREATE TABLE app.counts (id INT PRIMARY KEY, n BIGINT NOT NULL); INSERT INTO app.counts VALUES {};\
+         CREATE DATABASE lamplighter;\
+         CREATE TABLE lamplighter.heartbeat (id INT PRIMARY KEY, beat BIGINT UNSIGNED NOT NULL);\
+         GRANT SELECT, INSERT, UPDATE ON lamplighter.heartbeat TO {};",
+        rows.join(", "),
+        MON.0
+    );
+    Cluster::builder().replicas(2).schema(&schema).build()
+}
+
+fn endpoint(cluster: &Cluster, keys: &str) -> Endpoint {
+    let options = Options {
+        keys: format!("heartbeat = {{ interval = \"100ms\" }}\n{keys}"),
+        ..Options::default()
+    };
+    let endpoint = start(cluster, options);
+    endpoint.wait_readable(cluster, 3);
+    endpoint
+}
+
+fn open(endpoint: &Endpoint) -> Link {
+    let login = Login {
+        database: Some("app".to_owned()),
+        ..Login::new(endpoint.socket(), "web", "")
+    };
+    Link::open(&login).expect("the endpoint lets us in")
+}
+
+/// The only value of a query.
+#[track_caller]
+fn value(link: &mut Link, sql: &str) -> u64 {
+    let answer = link.query(sql.as_bytes());
+    let row = answer.iter().find_map(|part| match part {
+        Part::Row(body) => Some(body),
+        _ => None,
+    });
+    let row = row.unwrap_or_else(|| panic!("{sql}: {answer:?}"));
+    let text = std::str::from_utf8(&row[1..]).expect("digits");
+    text.parse().unwrap_or_else(|_| panic!("{sql}: {text}"))
+}
+
+#[track_caller]
+fn run(link: &mut Link, sql: &str) {
+    let answer = link.query(sql.as_bytes());
+    assert_eq!(error_of(&answer), None, "{sql}");
+}
+
+/// Counts up with one connection and reads with another or the same; every read must see the count.
+fn write_and_read(writer: &mut Link, reader: Option<&mut Link>, id: u32) {
+    let write = format!("UPDATE counts SET n = n + 1 WHERE id = {id}");
+    let read = format!("SELECT n FROM counts WHERE id = {id}");
+    let mut reader = reader;
+    let before = value(writer, &format!("{read} FOR UPDATE"));
+    for count in before + 1..=before + pairs() {
+        run(writer, &write);
+        let seen = match &mut reader {
+            Some(reader) => value(reader, &read),
+            None => value(writer, &read),
+        };
+        assert_eq!(seen, count, "a stale read");
+    }
+}
+
+fn routed(endpoint: &Endpoint, target: &str, why: &str) -> f64 {
+    endpoint.metric(&format!(
+        "lamplighter_mysql_routed_total{{target=\"{target}\",why=\"{why}\"}}"
+    ))
+}
+
+/// All writers at once, each with two connections if `apart`; meanwhile somebody else reads.
+fn all_pairs(endpoint: &Endpoint, apart: bool) {
+    let done = AtomicBool::new(false);
+    let (replicas, primary) = (
+        routed(endpoint, "replica", "read"),
+        routed(endpoint, "primary", "wrote_before"),
+    );
+    let others = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut link = open(endpoint);
+            let mut count = 0_u32;
+            while !done.load(Ordering::Relaxed) {
+                // by a client of another user nothing was written
+                value(
+                    &mut link,
+                    "SELECT n FROM counts WHERE id = 0 /* lamplighter:key=nobody */",
+                );
+                count += 1;
+            }
+            f64::from(count)
+        });
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|id| {
+                scope.spawn(move || {
+                    let (mut writer, mut reader) = (open(endpoint), apart.then(|| open(endpoint)));
+                    write_and_read(&mut writer, reader.as_mut(), id);
+                })
+            })
+            .collect();
+        let ended: Vec<_> = writers.into_iter().map(|it| it.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        let others = other.join().expect("reads go on");
+        assert!(ended.iter().all(Result::is_ok), "stale reads");
+        others
+    });
+    let by_replicas = routed(endpoint, "replica", "read") - replicas;
+    let by_primary = routed(endpoint, "primary", "wrote_before") - primary;
+    let pairs = f64::from(WRITERS) * pairs() as f64;
+    assert_eq!(
+        by_replicas + by_primary,
+        pairs + others,
+        "every read counted"
+    );
+    assert!(
+        by_replicas >= 0.8 * others,
+        "ordinary reads: {others}, by replicas: {by_replicas}"
+    );
+}
+
+fn waits(endpoint: &Endpoint, outcome: &str) -> f64 {
+    endpoint.metric(&format!(
+        "lamplighter_mysql_read_waits_total{{outcome=\"{outcome}\"}}"
+    ))
+}
+
+#[test]
+fn a_session_sees_its_own_writes_and_others_read_from_replicas() {
+    let cluster = cluster();
+    cluster.lag(1, BEHIND);
+    let session = endpoint(&cluster, "");
+    all_pairs(&session, false);
+    // the one that is not behind was asked, and had it; the other one had not
+    assert!(waits(&session, "caught_up") > 0.0);
+    assert!(waits(&session, "behind") > 0.0);
+    drop(session);
+    all_pairs(&endpoint(&cluster, "consistency = \"instance\""), true);
+    // without names: by the heartbeat alone
+    cluster.forget_gtids();
+    let unnamed = endpoint(&cluster, "consistency = \"instance\"");
+    all_pairs(&unnamed, true);
+    assert_eq!(waits(&unnamed, "caught_up"), 0.0);
+}
+
+#[test]
+fn without_a_heartbeat_and_without_names_a_writer_reads_from_the_primary() {
+    let cluster = cluster();
+    cluster.forget_gtids();
+    cluster.sql(0, "DROP TABLE lamplighter.heartbeat");
+    let endpoint = endpoint(&cluster, "");
+    let (mut writer, mut other) = (open(&endpoint), open(&endpoint));
+    run(&mut writer, "UPDATE counts SET n = 7 WHERE id = 1");
+    let before = routed(&endpoint, "primary", "wrote_before");
+    for _ in 0..20 {
+        assert_eq!(value(&mut writer, "SELECT n FROM counts WHERE id = 1"), 7);
+        value(&mut other, "SELECT n FROM counts WHERE id = 1");
+    }
+    assert_eq!(routed(&endpoint, "primary", "wrote_before") - before, 20.0);
+}
+
+#[test]
+fn users_rules_and_keys_say_where_reads_go() {
+    let cluster = cluster();
+    cluster.lag(1, BEHIND);
+    cluster.lag(2, BEHIND);
+    let keys = "consistency = \"instance\"\nrule = [{ statement = \"SELECT 1 FROM counts WHERE n = 5\", reads = \"primary\" }]";
+    let endpoint = endpoint(&cluster, keys);
+    let mut link = open(&endpoint);
+    let count = |target, why| routed(&endpoint, target, why);
+    let before = count("primary", "rule");
+    run(&mut link, "SELECT 1 FROM counts WHERE n = 77");
+    assert_eq!(count("primary", "rule") - before, 1.0);
+    // what is written under one key is seen under it, and need not be under another
+    run(
+        &mut link,
+        "UPDATE counts SET n = 1 WHERE id = 1 /* lamplighter:key=basket-1 */",
+    );
+    let mut other = open(&endpoint);
+    let (replica, primary) = (count("replica", "read"), count("primary", "wrote_before"));
+    value(
+        &mut other,
+        "SELECT n FROM counts WHERE id = 1 /* lamplighter:key=basket-2 */",
+    );
+    assert_eq!(count("replica", "read") - replica, 1.0);
+    let seen = value(
+        &mut other,
+        "SELECT n FROM counts WHERE id = 1 /* lamplighter:key=basket-1 */",
+    );
+    assert_eq!((seen, count("primary", "wrote_before") - primary), (1, 1.0));
+}
+
+#[test]
+fn a_read_only_transaction_stays_on_one_replica() {
+    let cluster = cluster();
+    let endpoint = endpoint(&cluster, "");
+    let mut link = open(&endpoint);
+    const WHERE: &str = "SELECT @@server_id";
+    for _ in 0..8 {
+        run(&mut link, "START TRANSACTION READ ONLY");
+        let server = value(&mut link, WHERE);
+        for _ in 0..5 {
+            value(&mut link, "SELECT COUNT(*) FROM counts");
+            assert_eq!(value(&mut link, WHERE), server);
+        }
+        assert!(server > 1);
+        run(&mut link, "COMMIT");
+        assert_eq!(value(&mut link, WHERE), 1);
+    }
+    // nothing can be written in it, and what would outlive it is refused
+    run(&mut link, "START TRANSACTION READ ONLY");
+    for (sql, codes) in [
+        ("UPDATE counts SET n = 9", &[1290, 1792][..]),
+        ("SET @kept = 1", &[1235]),
+        ("SELECT GET_LOCK('kept', 0)", &[1235]),
+    ] {
+        let answer = link.query(sql.as_bytes());
+        let (code, text) = error_of(&answer).expect(sql);
+        assert!(codes.contains(&code), "{sql}: {code} {text}");
+    }
+    // another transaction ends it, as everywhere, and may write
+    run(&mut link, "BEGIN");
+    assert_eq!(value(&mut link, WHERE), 1);
+    run(&mut link, "UPDATE counts SET n = 9 WHERE id = 2");
+    run(&mut link, "COMMIT");
+    assert_eq!(value(&mut link, "SELECT n FROM counts WHERE id = 2"), 9);
+    run(&mut link, "SET @kept = 1");
+}

@@ -15,7 +15,7 @@ if ! "$ROOT/tests/packages/box.sh" can; then
   echo "test.sh: THE PACKAGES WERE NOT TESTED: this machine cannot boot a box, see above" >&2
   exit 1
 fi
-"$ROOT/tests/support/install.sh" deb rpm box judge mysql template
+"$ROOT/tests/support/install.sh" deb rpm box judge mysql template packer
 # a program that is newer than the boxes' C library does not run in them
 box_glibc=2.36
 if [ "$profile" = dev ] && [ "$(printf '%s\n' "$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" $box_glibc | sort -V | tail -1)" != $box_glibc ]; then
@@ -36,6 +36,7 @@ lintian --fail-on error,warning --tag-display-limit 0 "$OUT"/lamplighter_0.1.0_a
 rpmlint -c "$ROOT/packaging/rpm/rpmlintrc.toml" "$OUT"/lamplighter-0.1.0-1.x86_64.rpm >"$OUT/rpmlint.log" 2>&1 || { cat "$OUT/rpmlint.log"; exit 1; }
 tail -n 1 "$OUT/rpmlint.log"
 "$ROOT/packaging/templates/check.sh" offline
+"$ROOT/packaging/image/check.sh"
 said "packages and templates judged"
 "$ROOT/tests/packages/box.sh" base
 # they wait more than they work: twice as many at once as there are processors

@@ -1,5 +1,6 @@
 # A managed image with Apache, PHP and the agent, by Packer's plugin azure-arm: the same two scripts as packaging/image/build.sh.
 #   packer init azure.pkr.hcl && packer build -var subscription=... -var group=... -var package=lamplighter_0.1.0_amd64.deb azure.pkr.hcl
+# Judged by check.sh; not run in Azure.
 packer {
   required_plugins {
     azure = {

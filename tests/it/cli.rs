@@ -1,5 +1,6 @@
 //! The command line on real processes: what fails, how soon, and with which exit code.
 
+mod completions;
 mod online;
 mod running;
 

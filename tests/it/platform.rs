@@ -6,6 +6,9 @@ mod identity;
 mod leaving;
 mod metadata;
 mod network;
+mod scenarios;
+mod troubles;
+mod whole;
 
 use std::time::Duration;
 

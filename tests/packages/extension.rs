@@ -1,8 +1,11 @@
 //! The VM extension, driven by the Azure Linux guest agent's own code in a booted machine.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, NEW, OLD, SOON, package};
+use crate::support::scratch::Scratch;
 use crate::support::{poll, programs};
 
 /// The configuration an operator gives the extension.
@@ -340,4 +343,44 @@ fn on_a_full_disk_the_status_says_so_and_the_next_try_succeeds() {
         "{said}"
     );
     assert_eq!(machine.probe("/lb").0, 200);
+}
+
+/// What a status must stay below for the guest agent, in bytes: it cuts what is longer.
+const STATUS_MAX: usize = 128 * 1024;
+
+#[test]
+fn a_status_with_too_much_to_say_is_cut_to_what_the_guest_agent_takes_and_keeps_the_load_balancers_word()
+ {
+    let scratch = Scratch::new("handler");
+    let handler = programs::tests_dir().join("../packaging/extension/handler.py");
+    std::fs::copy(handler, scratch.join("handler.py")).expect("the handler");
+    let folder = scratch.path().display().to_string();
+    let environment = json!([{ "handlerEnvironment": { "statusFolder": folder, "configFolder": folder, "logFolder": folder } }]);
+    scratch.write("HandlerEnvironment.json", environment.to_string());
+    let script = "import handler
+parts = [('part %d' % n, 'warning', 0, chr(0x1F4A1) * 100000) for n in range(300)] + [('load balancer', 'error', 0, '503')]
+handler.report('Enable', 'error', 54, 'x' * 1000000, parts)";
+    let output = Command::new(programs::find("python3", "base"))
+        .args(["-c", script])
+        .current_dir(scratch.path())
+        .env("ConfigSequenceNumber", "7")
+        .output()
+        .expect("python3 runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let status = std::fs::read(scratch.join("7.status")).expect("the status");
+    assert!(status.len() < STATUS_MAX, "{} bytes", status.len());
+    let status: Value = serde_json::from_slice(&status).expect("valid JSON");
+    let told = &status[0]["status"];
+    assert_eq!(
+        (&told["status"], &told["code"]),
+        (&json!("error"), &json!(54))
+    );
+    let parts = told["substatus"].as_array().expect("parts");
+    let last = parts.last().expect("at least one");
+    assert_eq!(last["name"], "load balancer");
+    assert_eq!(last["formattedMessage"]["message"], "503");
 }

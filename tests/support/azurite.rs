@@ -72,6 +72,11 @@ impl Server {
         self.tls.as_ref().expect("it speaks TLS").0.ca()
     }
 
+    /// Its own, of one that speaks TLS.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        &self.tls.as_ref().expect("it speaks TLS").1
+    }
+
     /// The port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port

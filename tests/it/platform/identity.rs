@@ -1,6 +1,6 @@
 //! Tokens from the provider to the server: MySQL lets the agent in by them, and none of their troubles reaches PHP.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use crate::support::azurite;
 use crate::support::entra::{ACCOUNT, EntraMysql};
 use crate::support::imds::Imds;
 use crate::support::mysql::Cluster;
+use crate::support::storage_pages::StoragePages;
 use crate::support::{http, php, poll};
 
 /// More than one pause after a failure.
@@ -218,4 +219,54 @@ fn storage_lets_the_machine_in_by_its_token_and_a_refused_one_is_one_refresh() {
         probed.agent.log()
     );
     assert!(!probed.agent.log().contains("eyJ"));
+}
+
+/// How long the storage takes the first token, in seconds: several pages of a list, were they given.
+const TRUE_LIFETIME: u32 = 6;
+
+#[test]
+fn a_token_that_ends_between_two_pages_of_a_list_is_one_refresh_and_the_list_goes_on() {
+    let storage = azurite::Server::start_with_tokens();
+    storage.create_container("www");
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        storage.put("www", name, name);
+    }
+    let pages = StoragePages::start(&storage, 2);
+    let imds = Imds::start();
+    imds.set(&json!({"true_lifetime": TRUE_LIFETIME}));
+    let config = format!(
+        "[[sync]]\nname = \"site\"\ncontainer = \"{}\"\npath = \"{{dir}}/tree\"\nauth = \"managed-identity\"\n\
+         manifest = \"ignore\"\ninterval = \"1h\"\ntls = {{ ca = \"{}\" }}\n{}",
+        pages.container_url("www"),
+        storage.ca_path().display(),
+        managed(&imds)
+    );
+    let mut probed = Probed::start(Agent::builder(env!("CARGO_BIN_EXE_lamplighter")), &config);
+    let asked = |journal: &[String]| journal.iter().any(|line| line.starts_with("asked "));
+    poll::until(SOON, "a later page to be asked for", || {
+        asked(&pages.journal())
+    });
+    let fetched = Instant::now();
+    let over = Duration::from_secs(u64::from(TRUE_LIFETIME) + 1);
+    poll::until(SOON, "the token's end", || fetched.elapsed() > over);
+    imds.set(&json!({"true_lifetime": null}));
+    pages.release();
+    let tree = probed.agent.dir().join("tree");
+    poll::until(SOON, "every file", || {
+        names.iter().all(|name| tree.join(name).exists())
+    });
+    probed.agent.wait_ready(SOON);
+    let answers: Vec<String> = pages.journal();
+    let answers: Vec<&str> = answers
+        .iter()
+        .filter(|line| !line.starts_with("asked "))
+        .map(|line| line.split_once(' ').map_or("", |(status, _)| status))
+        .collect();
+    assert_eq!(
+        answers,
+        ["200", "401", "200", "200"],
+        "one page was refused and asked for again, none from the beginning"
+    );
+    assert_eq!(imds.count("token", 200), 2, "one refusal, one refresh");
 }

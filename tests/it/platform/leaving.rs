@@ -101,8 +101,14 @@ struct Laden {
 }
 
 /// Its tables: a file is sent after a minute; a warm-up takes longer than any test.
-fn laden_tables(imds: &Imds, cluster: &Cluster, redis: &redis::Server, way: &Proxy) -> String {
-    let mut config = tables(imds, "settle = \"1s\"").replace("[shutdown]\n", "");
+fn laden_tables(
+    imds: &Imds,
+    cluster: &Cluster,
+    redis: &redis::Server,
+    way: &Proxy,
+    events: &str,
+) -> String {
+    let mut config = tables(imds, events).replace("[shutdown]\n", "");
     config += &format!(
         "[mysql]\nlisten = [\"unix:{{dir}}/mysql.sock\"]\nprimary = \"{}\"\nuser = \"{}\"\npassword_file = \"{{dir}}/app\"\n\
          tls = {{ ca = \"{}\" }}\n[mysql.clients.web]\npeer_users = [\"root\"]\n[mysql.monitor]\nuser = \"{}\"\n\
@@ -126,7 +132,8 @@ fn laden_tables(imds: &Imds, cluster: &Cluster, redis: &redis::Server, way: &Pro
 }
 
 impl Laden {
-    fn start() -> Self {
+    /// With these keys of `[platform.events]`.
+    fn start(events: &str) -> Self {
         let (imds, cluster) = (Imds::start(), mysql::shared());
         let storage = azurite::Server::start();
         storage.create_container(CONTAINER);
@@ -136,7 +143,7 @@ impl Laden {
         builder.secret("app", APP.1);
         builder.secret("mon", MON.1);
         builder.secret("storage", &storage.connection_string());
-        let config = laden_tables(&imds, cluster, &redis, &way);
+        let config = laden_tables(&imds, cluster, &redis, &way, events);
         let mut probed = Probed::start(builder, &config);
         probed.agent.wait_ready(SOON);
         probed.wait(200);
@@ -214,7 +221,7 @@ fn transaction(laden: &Laden) -> php::Running {
 
 #[test]
 fn nobody_is_told_before_transactions_are_over_files_sent_leases_given_back_and_the_fleet_left() {
-    let mut laden = Laden::start();
+    let mut laden = Laden::start("settle = \"1s\"");
     let transaction = transaction(&laden);
     laden.write("event");
     laden.way.set(Mode::Refuse);
@@ -256,4 +263,27 @@ fn nobody_is_told_before_transactions_are_over_files_sent_leases_given_back_and_
     assert!(laden.probed.agent.stop().0.success());
     assert!(laden.is_sent("signal") && !laden.is_warming());
     assert_eq!(laden.members(), "0");
+}
+
+#[test]
+fn a_preempt_abandons_in_its_order_what_would_take_longer_and_nothing_else() {
+    let laden = Laden::start("preempt_deadline = \"6s\"");
+    let transaction = transaction(&laden);
+    laden.write("event");
+    laden.way.set(Mode::Refuse);
+    laden.imds.announce("p", "Preempt", &["web_0"], 30);
+    laden.probed.wait(503);
+    poll::until(SOON, "the acknowledgement", || {
+        laden.imds.acknowledged() == ["p"]
+    });
+    let told = leaving(&laden.probed).expect("it is leaving");
+    assert_eq!(told["step"], "left");
+    assert_eq!(told["abandoned"], json!(["mysql", "sync:up"]));
+    assert_eq!(laden.members(), "0", "what could be done was");
+    assert!(!laden.is_warming() && !laden.is_sent("event"));
+    // what was not waited for goes on as long as there is a machine
+    std::fs::write(laden.probed.agent.dir().join("go"), "").expect("a file");
+    assert_eq!(transaction.wait(SOON).expect_ok(), "value-1");
+    laden.way.set(Mode::Pass);
+    poll::until(SOON, "the file", || laden.is_sent("event"));
 }

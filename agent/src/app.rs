@@ -27,6 +27,7 @@ use lamplighter_core::lifecycle::{Heartbeats, ShedTime, Stage, Supervisor, Super
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Handover, Sockets};
 use lamplighter_core::views::{Views, ViewsBuilder};
+use lamplighter_core::writes::Writes;
 use lamplighter_health::{BuildInfo, Health, LastProbe, Links};
 use lamplighter_mysql::Proxy;
 use lamplighter_platform::{Azure, AzureError, Manager, Platform, StateDir};
@@ -263,12 +264,17 @@ impl Work {
     ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let secrets = loaded.secret_dirs();
+        let wants_fleet = config.mysql.as_ref().is_some_and(|it| it.wants_fleet());
+        let (writes, errands) = wants_fleet.then(Writes::new).unzip();
         let mysql = match &config.mysql {
             Some(mysql) => {
-                let tokens = mysql.wants_tokens().then(|| azure.tokens(Resource::Mysql));
+                let links = lamplighter_mysql::Links {
+                    tokens: mysql.wants_tokens().then(|| azure.tokens(Resource::Mysql)),
+                    instance: Some(azure.instance()),
+                    writes,
+                };
                 let config = mysql.clone();
-                let proxy = Proxy::bind(config, &secrets, tokens, sockets, registry)?;
-                Some(proxy.with_instance(azure.instance()))
+                Some(Proxy::bind(config, &secrets, links, sockets, registry)?)
             }
             None => None,
         };
@@ -282,14 +288,11 @@ impl Work {
                     tokens: (redis.auth == lamplighter_redis::Auth::ManagedIdentity)
                         .then(|| azure.tokens(Resource::Redis)),
                 };
-                Some(Redis::start(
-                    redis,
-                    &config.warm,
-                    links,
-                    &secrets,
-                    sockets,
-                    metrics,
-                )?)
+                let redis = Redis::start(redis, &config.warm, links, &secrets, sockets, metrics)?;
+                Some(match errands {
+                    Some(errands) => redis.carry_writes(errands, azure.instance()),
+                    None => redis,
+                })
             }
             None => None,
         };

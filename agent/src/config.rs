@@ -246,6 +246,11 @@ impl Config {
         if let Some(redis) = &self.redis {
             add("redis", redis.problems());
         }
+        let wants_fleet = self.mysql.as_ref().is_some_and(|it| it.wants_fleet());
+        if wants_fleet && self.redis.is_none() {
+            let text = "\"fleet\" needs [redis], by which agents tell each other what was written";
+            add("mysql", vec![Problem::new("consistency", text)]);
+        }
         let socket = self.mysql.as_ref().and_then(Proxy::internal_socket);
         for (index, problem) in warm::problems(&self.warm, socket.is_some()) {
             add(&format!("warm.{index}"), vec![problem]);

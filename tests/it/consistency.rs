@@ -3,9 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::endpoint::{Endpoint, Options, start};
+use crate::endpoint::{Endpoint, Options, PATIENCE, start};
 use crate::support::mysql::raw::{Link, Login, Part, error_of};
 use crate::support::mysql::{Cluster, MON};
+use crate::support::poll;
+use crate::support::redis::Server;
 
 /// How far one of the replicas is behind, in seconds.
 const BEHIND: u32 = 3;
@@ -91,6 +93,35 @@ fn routed(endpoint: &Endpoint, target: &str, why: &str) -> f64 {
     ))
 }
 
+/// An agent that tells others by `redis` what was written through it.
+fn one_of_a_fleet(cluster: &Cluster, redis: &Server) -> Endpoint {
+    let options = Options {
+        keys: "heartbeat = { interval = \"100ms\" }\nconsistency = \"fleet\"".to_owned(),
+        tables: format!("[redis]\nupstream = \"{}\"", redis.url()),
+        ..Options::default()
+    };
+    let endpoint = start(cluster, options);
+    endpoint.wait_readable(cluster, 3);
+    poll::until(PATIENCE, "Redis to be reached", || {
+        match endpoint.metric("lamplighter_redis_upstream_up") {
+            1.0 => Ok(()),
+            other => Err(other),
+        }
+    });
+    endpoint
+}
+
+/// Writes through one agent, reads through another with a connection that is new each time.
+fn across(one: &Endpoint, other: &Endpoint, count: u64) {
+    let mut writer = open(one);
+    let before = value(&mut writer, "SELECT n FROM counts WHERE id = 1 FOR UPDATE");
+    for count in before + 1..=before + count {
+        run(&mut writer, "UPDATE counts SET n = n + 1 WHERE id = 1");
+        let seen = value(&mut open(other), "SELECT n FROM counts WHERE id = 1");
+        assert_eq!(seen, count, "a stale read");
+    }
+}
+
 /// All writers at once, each with two connections if `apart`; meanwhile somebody else reads.
 fn all_pairs(endpoint: &Endpoint, apart: bool) {
     let done = AtomicBool::new(false);
@@ -162,6 +193,47 @@ fn a_session_sees_its_own_writes_and_others_read_from_replicas() {
     let unnamed = endpoint(&cluster, "consistency = \"instance\"");
     all_pairs(&unnamed, true);
     assert_eq!(waits(&unnamed, "caught_up"), 0.0);
+}
+
+#[test]
+fn what_was_written_through_one_agent_is_seen_through_another() {
+    let (cluster, redis) = (cluster(), Server::builder().start());
+    cluster.lag(1, BEHIND);
+    let (one, other) = (
+        one_of_a_fleet(&cluster, &redis),
+        one_of_a_fleet(&cluster, &redis),
+    );
+    across(&one, &other, pairs());
+    assert!(waits(&other, "caught_up") > 0.0);
+    // who wrote nothing and shares nothing reads from replicas
+    let replica = routed(&other, "replica", "read");
+    let nobody = "SELECT n FROM counts WHERE id = 0 /* lamplighter:key=nobody */";
+    value(&mut open(&other), nobody);
+    assert_eq!(routed(&other, "replica", "read") - replica, 1.0);
+    // without Redis nobody knows what others wrote
+    redis.kill();
+    let primary = routed(&other, "primary", "others_unknown");
+    across(&one, &other, 5);
+    value(&mut open(&other), nobody);
+    assert_eq!(routed(&other, "primary", "others_unknown") - primary, 6.0);
+    redis.start();
+    cluster.forget_gtids();
+    drop((one, other));
+    let (one, other) = (
+        one_of_a_fleet(&cluster, &redis),
+        one_of_a_fleet(&cluster, &redis),
+    );
+    across(&one, &other, pairs() / 2);
+    // what had no name is known by its beat in the end, and read from the replica that is not behind
+    poll::until(PATIENCE, "a read from a replica", || {
+        let before = routed(&other, "replica", "read");
+        value(&mut open(&other), "SELECT n FROM counts WHERE id = 1");
+        if routed(&other, "replica", "read") > before {
+            Ok(())
+        } else {
+            Err("the primary")
+        }
+    });
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) keys: String,
     /// Keys of `[mysql.pool]`.
     pub(crate) pool: String,
+    /// Further tables.
+    pub(crate) tables: String,
     /// The primary's address, if it is not the cluster's.
     pub(crate) primary: Option<String>,
     /// The replicas' addresses, if they are not the cluster's.
@@ -81,12 +83,14 @@ user = "{mon}"
 password_file = "{{dir}}/mon-password"
 [mysql.pool]
 {pool}
+{tables}
 "#,
         primary = options.primary.unwrap_or_else(|| cluster.address(0)),
         user = APP.0,
         ca = options.ca.unwrap_or_else(|| cluster.ca_path()).display(),
         keys = options.keys,
         pool = pool,
+        tables = options.tables,
         uid = rustix::process::getuid().as_raw(),
         mon = MON.0,
     );

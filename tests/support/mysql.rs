@@ -369,11 +369,16 @@ impl Cluster {
                 &format!("CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=0, SOURCE_LOG_FILE='{file}', SOURCE_LOG_POS={at}; START REPLICA"),
             );
         }
-        for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
+        let set = |mode: &str| {
             for node in self.nodes() {
                 self.sql(node, &format!("SET GLOBAL gtid_mode={mode}"));
             }
-        }
+        };
+        set("ON_PERMISSIVE");
+        set("OFF_PERMISSIVE");
+        // what has a GTID cannot be applied any more after the last step
+        self.wait_replicas();
+        set("OFF");
     }
 
     /// Waits until every running replica has executed what the primary has. A lagging or stopped one fails the test.

@@ -33,3 +33,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod units;
 pub mod views;
+pub mod writes;

@@ -58,6 +58,14 @@ impl Beats {
         Some(oldest.first_seen.elapsed())
     }
 
+    /// A value that was, or will be, written after everything that was answered here before `written`; `None` if the primary has
+    /// not been asked since.
+    pub(crate) fn after(&self, written: Instant) -> Option<u64> {
+        let beats = self.lock();
+        let at = beats.partition_point(|beat| beat.last_seen < written);
+        beats.get(at).map(|beat| beat.value + 1)
+    }
+
     /// Since when the primary's value is the same.
     pub(crate) fn unchanged_since(&self) -> Option<Instant> {
         self.lock().back().map(|newest| newest.first_seen)

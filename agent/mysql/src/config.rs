@@ -163,6 +163,8 @@ pub enum Consistency {
     Session,
     /// A client sees what was written through this agent by clients of the same user and key, before it connected, too.
     Instance,
+    /// As `instance`, through every agent of the scale set; needs `[redis]`.
+    Fleet,
 }
 
 /// Where plain reads may go.
@@ -420,6 +422,15 @@ impl Config {
         let text = format!("is {level}; it goes from 1 to {max}");
         let fits = (1..=max).contains(&level);
         (!fits).then(|| Problem::new("compression_level", text))
+    }
+
+    /// Whether anybody's reads have to see what was written through other agents.
+    #[must_use]
+    pub fn wants_fleet(&self) -> bool {
+        let of_clients = self.clients.values().filter_map(|it| it.consistency);
+        std::iter::once(self.consistency)
+            .chain(of_clients)
+            .any(|it| it == Consistency::Fleet)
     }
 
     /// Whether the account proves itself by tokens of the machine's identity.

@@ -21,11 +21,13 @@ use lamplighter_core::net::{Acceptor, BindError, HostPort, ListenAddress, Socket
 use lamplighter_core::tls::{TlsClient, TlsError};
 use lamplighter_core::units::Millis;
 use lamplighter_core::views::{ViewError, ViewsBuilder};
+use lamplighter_core::writes::Writes;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, AccessError};
 use crate::client::Greeter;
 use crate::config::{self, Config};
+use crate::fleet::{self, Fleet};
 use crate::metrics::Metrics;
 use crate::monitor::{self, Limits, Role, Senses, Watcher};
 use crate::pool::Pool;
@@ -79,6 +81,17 @@ impl From<StartError> for Fault {
     }
 }
 
+/// What the endpoint gets from other parts of the agent.
+#[derive(Debug, Default)]
+pub struct Links {
+    /// Tokens of the machine's identity for MySQL, if the configuration asks for them.
+    pub tokens: Option<TokenSource>,
+    /// Which machine this is: replicas of its zone are read first.
+    pub instance: Option<InstanceView>,
+    /// The way to what was written through other agents.
+    pub writes: Option<Writes>,
+}
+
 /// The local MySQL endpoint.
 #[derive(Debug)]
 pub struct Proxy {
@@ -106,15 +119,14 @@ impl ReloadHandle {
 }
 
 impl Proxy {
-    /// Binds the listeners and reads the secrets; touches no server. `tokens` are those of the machine's identity for MySQL, if the
-    /// configuration asks for them. Needs a runtime.
+    /// Binds the listeners and reads the secrets; touches no server. Needs a runtime.
     ///
     /// # Errors
     /// If an address is taken, a secret or the CA cannot be read, or a local user does not exist.
     pub fn bind(
         config: Config,
         secret_dirs: &SecretDirs,
-        tokens: Option<TokenSource>,
+        links: Links,
         sockets: &mut Sockets,
         registry: &Registry,
     ) -> Result<Self, StartError> {
@@ -125,7 +137,7 @@ impl Proxy {
             None
         };
         let credential =
-            Credential::of(&config, secret_dirs, tokens).ok_or(StartError::NoCredential)?;
+            Credential::of(&config, secret_dirs, links.tokens).ok_or(StartError::NoCredential)?;
         if let Credential::File { file, dirs } = &credential {
             dirs.read(file)?;
         }
@@ -157,7 +169,8 @@ impl Proxy {
         }
         let greeter = Greeter::new(access, Arc::clone(&facts), config.local_infile);
         let statistics = Statistics::new(config.digests_max, registry)?;
-        let shared = Shared::new(&config, pool, greeter, metrics.clone(), statistics);
+        let fleet = links.writes.map(Fleet::new);
+        let shared = Shared::new(&config, pool, greeter, metrics.clone(), statistics, fleet);
         Ok(Self {
             config,
             secret_dirs: secret_dirs.clone(),
@@ -165,15 +178,8 @@ impl Proxy {
             acceptors,
             shared: Arc::new(shared),
             tls,
-            instance: None,
+            instance: links.instance,
         })
-    }
-
-    /// Learns from `instance` in which zone the machine is, to read from replicas that are near.
-    #[must_use]
-    pub fn with_instance(mut self, instance: InstanceView) -> Self {
-        self.instance = Some(instance);
-        self
     }
 
     /// The unix socket under which the agent's own jobs reach the endpoint, if there is one.
@@ -277,6 +283,10 @@ impl Subsystem for Proxy {
         if let Some(instance) = self.instance.take() {
             let shared = Arc::clone(&self.shared);
             scope.spawn("zone", follow_zone(shared, instance, scope.tasks().clone()));
+        }
+        if self.shared.fleet.is_some() {
+            let shared = Arc::clone(&self.shared);
+            scope.spawn("writes", fleet::settle(shared, scope.tasks().clone()));
         }
         if let Some(writer) = self.heartbeat_writer(scope.tasks()) {
             scope.spawn("heartbeat", writer);

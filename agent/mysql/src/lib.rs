@@ -17,6 +17,7 @@ mod config;
 mod endpoint;
 mod error;
 mod explain;
+mod fleet;
 mod hold;
 mod insert_id;
 mod metrics;
@@ -39,7 +40,7 @@ pub use config::{
     Client, Compression, Config, Consistency, Heartbeat, INTERNAL_USER, LagUnknown, Monitor, Pool,
     ReadsFrom, ReplicaOptions, Rule,
 };
-pub use endpoint::{Proxy, ReloadHandle, StartError, check_online};
+pub use endpoint::{Links, Proxy, ReloadHandle, StartError, check_online};
 pub use error::OpenError;
 pub use explain::{Explanation, Live, ReplicaState, explain};
 pub use metrics::Metrics;

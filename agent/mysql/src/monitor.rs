@@ -170,17 +170,19 @@ impl Watch {
             Some(error) => lamplighter_core::fault::chain(error),
         };
         report(health, role, &verdict, &reason);
-        if self.verdict.as_ref() == Some(&verdict) {
+        let label = verdict.label();
+        let before = self.verdict.replace(verdict);
+        if before.as_ref().is_some_and(|it| it.label() == label) {
             return;
         }
         tracing::info!(
             server = %self.watcher.server,
             role = role.label(),
-            verdict = verdict.label(),
+            verdict = label,
             reason,
             "server"
         );
-        if self.verdict.replace(verdict).is_some() {
+        if before.is_some() {
             // behind the same name there may be another server now, with other rules for SET
             self.shared.learned.forget();
         }

@@ -16,10 +16,21 @@ const SOURCES_MAX: usize = 4;
 /// Writes that have been answered; empty: none that matter.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Position {
-    /// When the last of them was answered here.
+    /// When the last of those of this machine was answered; `None`: there are none.
     written: Option<Instant>,
     /// Their transactions; `None` if not all of them are known by name.
     marks: Option<Box<[Mark]>>,
+    others: Option<Box<Others>>,
+}
+
+/// Writes of other machines: all of these have to be there.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Others {
+    marks: Box<[Mark]>,
+    /// One that came after those without names.
+    beat: Option<u64>,
+    /// They cannot all be remembered.
+    too_many: bool,
 }
 
 /// Transactions of one source: the first and the last, and all between them, whoever's they are.
@@ -46,6 +57,7 @@ impl Position {
         Self {
             written: Some(at),
             marks: None,
+            others: None,
         }
     }
 
@@ -58,56 +70,130 @@ impl Position {
         }
     }
 
+    /// Writes of other machines, by their GTIDs. `None` if the text is none.
+    pub(crate) fn of_others_by_gtids(gtids: &[u8]) -> Option<Self> {
+        let marks = marks_of(&GtidSet::parse(gtids).ok()?)?;
+        Some(Self::of_others(Others {
+            marks,
+            ..Others::default()
+        }))
+    }
+
+    /// Writes of other machines, by a beat that came after them.
+    pub(crate) fn of_others_by_beat(beat: u64) -> Self {
+        Self::of_others(Others {
+            beat: Some(beat),
+            ..Others::default()
+        })
+    }
+
+    fn of_others(others: Others) -> Self {
+        Self {
+            others: Some(Box::new(others)),
+            ..Self::default()
+        }
+    }
+
+    /// When the last write of this machine was answered.
+    pub(crate) fn written(&self) -> Option<Instant> {
+        self.written
+    }
+
     /// No write.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// These writes and `others`.
-    pub(crate) fn add(&mut self, others: &Self) {
-        if others.is_empty() {
-            return;
+    /// These writes and `more`.
+    pub(crate) fn add(&mut self, more: &Self) {
+        match (self.written, more.written) {
+            (_, None) => {}
+            (None, Some(_)) => {
+                self.written = more.written;
+                self.marks.clone_from(&more.marks);
+            }
+            (Some(these), Some(those)) => {
+                self.written = Some(these.max(those));
+                self.marks = match (&self.marks, &more.marks) {
+                    (Some(these), Some(those)) => joined(these, those),
+                    _ => None,
+                };
+            }
         }
-        if self.is_empty() {
-            *self = others.clone();
-            return;
+        match (&mut self.others, &more.others) {
+            (_, None) => {}
+            (None, Some(_)) => self.others.clone_from(&more.others),
+            (Some(these), Some(those)) => these.add(those),
         }
-        self.marks = match (&self.marks, &others.marks) {
-            (Some(these), Some(those)) => joined(these, those),
-            _ => None,
-        };
-        self.written = self.written.max(others.written);
     }
 
     /// Whether a replica has all of them.
     pub(crate) fn is_in(&self, replica: &Freshness) -> bool {
-        let by_name = self.marks.as_ref().is_some_and(|marks| {
-            let has = |mark: &Mark| replica.executed.contains(&mark.source, mark.interval);
-            marks.iter().all(has)
-        });
-        by_name
-            || self
-                .written
-                .is_none_or(|written| replica.covers.is_some_and(|covers| written <= covers))
+        let by_name = || {
+            let marks = self.marks.as_ref();
+            marks.is_some_and(|marks| are_in(marks, &replica.executed))
+        };
+        let by_beat = |written| replica.covers.is_some_and(|covers| written <= covers);
+        let own = self
+            .written
+            .is_none_or(|written| by_name() || by_beat(written));
+        own && self
+            .others
+            .as_ref()
+            .is_none_or(|others| others.are_in(replica))
     }
 
     /// Their GTIDs as a set that a server can be asked about; `None` if not all are known.
     pub(crate) fn gtids(&self) -> Option<String> {
-        let marks = self.marks.as_ref()?;
-        let parts = marks
+        let own: &[Mark] = match (self.written, &self.marks) {
+            (None, _) => &[],
+            (Some(_), marks) => marks.as_ref()?,
+        };
+        let others: &[Mark] = match &self.others {
+            None => &[],
+            Some(others) if others.beat.is_some() || others.too_many => return None,
+            Some(others) => &others.marks,
+        };
+        let parts: Vec<String> = own
             .iter()
-            .map(|mark| format!("{}:{}", mark.source, mark.interval));
-        Some(parts.collect::<Vec<_>>().join(","))
+            .chain(others)
+            .map(|mark| format!("{}:{}", mark.source, mark.interval))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(","))
     }
 
     /// A replica has told that it has them.
     pub(crate) fn note_in(&self, executed: &GtidSet) -> GtidSet {
         let mut executed = executed.clone();
-        for mark in self.marks.iter().flatten() {
+        let others = self.others.iter().flat_map(|others| &others.marks);
+        for mark in self.marks.iter().flatten().chain(others) {
             executed.insert(&mark.source, mark.interval);
         }
         executed
     }
+}
+
+impl Others {
+    fn add(&mut self, more: &Self) {
+        match joined(&self.marks, &more.marks) {
+            Some(marks) => self.marks = marks,
+            None => self.too_many = true,
+        }
+        self.too_many |= more.too_many;
+        self.beat = self.beat.max(more.beat);
+    }
+
+    fn are_in(&self, replica: &Freshness) -> bool {
+        let has_beat = self
+            .beat
+            .is_none_or(|wanted| replica.beat.is_some_and(|beat| wanted <= beat));
+        !self.too_many && has_beat && are_in(&self.marks, &replica.executed)
+    }
+}
+
+fn are_in(marks: &[Mark], executed: &GtidSet) -> bool {
+    let has = |mark: &Mark| executed.contains(&mark.source, mark.interval);
+    marks.iter().all(has)
 }
 
 fn marks_of(set: &GtidSet) -> Option<Box<[Mark]>> {

@@ -15,6 +15,8 @@ pub(crate) enum Why {
     Held,
     /// A read that has to see writes which no replica has yet.
     WroteBefore,
+    /// What other instances wrote is not known.
+    OthersUnknown,
     /// A hint in the statement asks for the primary.
     Hint,
     /// The configuration asks for the primary.
@@ -26,11 +28,12 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Read,
         Self::NotARead,
         Self::Held,
         Self::WroteBefore,
+        Self::OthersUnknown,
         Self::Hint,
         Self::Rule,
         Self::NoReplica,
@@ -43,6 +46,7 @@ impl Why {
             Self::NotARead => "not_a_read",
             Self::Held => "held",
             Self::WroteBefore => "wrote_before",
+            Self::OthersUnknown => "others_unknown",
             Self::Hint => "hint",
             Self::Rule => "rule",
             Self::NoReplica => "no_replica",

@@ -20,6 +20,7 @@ mod server;
 mod subsystem;
 mod upstream;
 pub mod warm;
+mod writes;
 
 pub use config::{Auth, Config, ServerKind, UpstreamUrl, UrlError};
 pub use endpoint::{EndpointConfig, PrefixConfig, Unavailable};

@@ -8,10 +8,12 @@ use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::Fault;
 use lamplighter_core::fleet::FleetDesk;
 use lamplighter_core::identity::TokenSource;
+use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
 use lamplighter_core::net::{BindError, Sockets};
 use lamplighter_core::secret::Secret;
 use lamplighter_core::tls::TlsError;
+use lamplighter_core::writes::Errands;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Config, ServerKind};
@@ -20,6 +22,7 @@ use crate::fleet::Roll;
 use crate::metrics::Metrics;
 use crate::upstream::{Dialer, Link, Monitor, SetupError};
 use crate::warm::{Doorkeeper, Job, JobConfig, JobContext, JobError};
+use crate::writes::Carrier;
 
 /// Redis and the jobs that warm it.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Redis {
     socket: PathBuf,
     metrics: Metrics,
     fleet: Option<FleetDesk>,
+    writes: Option<(Errands, InstanceView)>,
     endpoint: Option<Endpoint>,
     /// What clients of the endpoint have to give.
     password: Option<Secret>,
@@ -115,9 +119,17 @@ impl Redis {
             socket,
             metrics,
             fleet: None,
+            writes: None,
             endpoint,
             password,
         })
+    }
+
+    /// Carries positions of writes between the instances.
+    #[must_use]
+    pub fn carry_writes(mut self, errands: Errands, instance: InstanceView) -> Self {
+        self.writes = Some((errands, instance));
+        self
     }
 
     /// Makes the instance one of the fleet's list in Redis, and tells what the others say.
@@ -228,6 +240,15 @@ impl Subsystem for Redis {
                 roll.run(tasks).await;
                 drop(alive);
             });
+        }
+        if let Some((errands, instance)) = self.writes.take() {
+            let carrier = Carrier {
+                errands,
+                instance,
+                link: link.clone(),
+                owner: owner(),
+            };
+            scope.spawn("writes", carrier.run(scope.tasks().clone()));
         }
         self.spawn_jobs(&scope, &link, &alive);
         drop((alive, link));

@@ -39,6 +39,18 @@ fn a_replica_from_before_all_that_is_remembered_is_at_least_that_old() {
 }
 
 #[test]
+fn what_was_answered_before_a_look_is_covered_by_the_next_value() {
+    let (beats, begin) = (Beats::default(), Instant::now());
+    assert_eq!(beats.after(begin), None);
+    beats.seen_on_primary(10, at(begin, 100));
+    assert_eq!(beats.after(at(begin, 100)), Some(11));
+    assert_eq!(beats.after(at(begin, 101)), None);
+    beats.seen_on_primary(12, at(begin, 200));
+    assert_eq!(beats.after(at(begin, 101)), Some(13));
+    assert_eq!(beats.after(at(begin, 50)), Some(11));
+}
+
+#[test]
 fn a_counter_that_goes_back_is_another_one_and_few_are_kept() {
     let (beats, begin) = (Beats::default(), Instant::now());
     beats.seen_on_primary(10, begin);

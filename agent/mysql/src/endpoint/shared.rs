@@ -12,6 +12,7 @@ use crate::cancel::Clients;
 use crate::client::Greeter;
 use crate::config::{self, Config, Consistency};
 use crate::explain::{Explanation, Live, ReplicaState, explain_with};
+use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::near::Attention;
 use crate::pool::Pool;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) preferences: Preferences,
     /// What was written through this agent.
     pub(crate) positions: Positions,
+    /// The way to what was written through others.
+    pub(crate) fleet: Option<Fleet>,
     pub(crate) read_wait: Duration,
     consistency: Consistency,
     pub(crate) monitor: config::Monitor,
@@ -68,6 +71,7 @@ impl Shared {
         greeter: Greeter,
         metrics: Metrics,
         statistics: Statistics,
+        fleet: Option<Fleet>,
     ) -> Self {
         let replica = |server: &HostPort| {
             let options = config.replica.get(&server.to_string()).cloned();
@@ -85,6 +89,7 @@ impl Shared {
             statistics,
             preferences: Preferences::new(config),
             positions: Positions::default(),
+            fleet,
             read_wait: config.read_wait.get(),
             consistency: config.consistency,
             monitor: config.monitor.clone(),

@@ -68,3 +68,40 @@ fn a_name_that_cannot_be_read_is_none() {
     let position = write(Instant::now(), &five.join(",").replacen("084", "", 5));
     assert_eq!(position.gtids(), None, "more sources than are kept");
 }
+
+#[test]
+fn writes_of_others_have_to_be_there_whatever_else_is() {
+    let mut others = Position::of_others_by_beat(12);
+    let at = |beat| Freshness {
+        beat: Some(beat),
+        ..Freshness::default()
+    };
+    assert!(!others.is_in(&at(11)) && others.is_in(&at(12)));
+    let written = Instant::now();
+    others.add(&Position::at(written));
+    assert!(!others.is_in(&at(12)), "our own is not known to be there");
+    let both = Freshness {
+        covers: Some(written),
+        ..at(12)
+    };
+    assert!(others.is_in(&both));
+    assert_eq!(others.gtids(), None);
+    // a name is looked for even where our own write is known by time
+    others.add(&Position::of_others_by_gtids(format!("{A}:3").as_bytes()).unwrap());
+    assert!(!others.is_in(&both));
+    let all = Freshness {
+        executed: replica(&format!("{A}:1-3")).executed,
+        ..both
+    };
+    assert!(others.is_in(&all));
+    let mut named = Position::of_others_by_gtids(format!("{A}:3").as_bytes()).unwrap();
+    named.add(&write(written, &format!("{B}:1")));
+    assert_eq!(named.gtids().unwrap(), format!("{B}:1-1,{A}:3-3"));
+    assert_eq!(Position::of_others_by_gtids(b"?"), None);
+    // more than can be remembered are nowhere
+    for id in 1..6 {
+        let gtids = format!("{}:1", A.replace("02fc", &format!("02f{id}")));
+        named.add(&Position::of_others_by_gtids(gtids.as_bytes()).unwrap());
+    }
+    assert!(!named.is_in(&all) && named.gtids().is_none());
+}

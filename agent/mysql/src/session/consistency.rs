@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
 use lamplighter_wire::mysql::flags::{Capabilities, Status};
@@ -14,6 +14,7 @@ use crate::balance::Choice;
 use crate::client::Identity;
 use crate::config::Consistency;
 use crate::endpoint::Shared;
+use crate::fleet::Told;
 use crate::hold::{Ran, asks_about_the_last, leaves_state};
 use crate::position::Position;
 use crate::preferences::Preference;
@@ -50,7 +51,20 @@ pub(super) struct Views {
     own: Position,
     /// It wrote something that is not committed yet, as far as is known.
     wrote: bool,
+    others: Others,
 }
+
+/// What other instances wrote.
+#[derive(Debug, Default)]
+struct Others {
+    /// `None`: nobody knows.
+    written: Option<Position>,
+    /// When they were asked, and for whose writes.
+    asked: Option<(Instant, u64)>,
+}
+
+/// What others wrote is asked again before a read that comes so much later.
+const OTHERS_MAX: Duration = Duration::from_millis(100);
 
 impl Views {
     pub(super) fn of(shared: &Shared, identity: &Identity) -> Self {
@@ -61,6 +75,7 @@ impl Views {
             user_key,
             own: Position::default(),
             wrote: false,
+            others: Others::default(),
         };
         views.set_key(identity.key);
         views
@@ -76,47 +91,92 @@ impl Views {
     pub(super) fn forget(&mut self) {
         self.own = Position::default();
         self.wrote = false;
+        self.others = Others::default();
     }
 
     /// A command's reply is over, and its client does not know yet: remembers what it wrote, if anybody's reads have to see that.
+    /// What is returned has to be waited for before the client knows.
     pub(super) fn note(
         &mut self,
         shared: &Shared,
         agreed: Capabilities,
         ran: Ran<'_>,
         completion: &Completion,
-    ) {
+    ) -> Option<Told> {
         if self.preference.consistency == Consistency::Eventual {
-            return;
+            return None;
         }
         let failed = matches!(completion.outcome, Outcome::Err { .. });
         let in_transaction = completion.status.contains(Status::SERVER_STATUS_IN_TRANS);
         let named = completion.track.gtids.as_ref();
         if let Some(gtids) = named.filter(|gtids| !gtids.is_empty()) {
             self.wrote = in_transaction && may_write(ran);
-            self.add(shared, &Position::with_gtids(Instant::now(), gtids));
+            let told = self.add(shared, &Position::with_gtids(Instant::now(), gtids));
             if !failed {
-                return;
+                return told;
             }
             // there may be more that was committed before the error and is not named
             self.wrote = true;
         }
         self.wrote |= may_write(ran);
         if in_transaction || !self.wrote {
-            return;
+            return None;
         }
         self.wrote = false;
         // a server that names what is written and names nothing: nothing was
         let says = !failed && tells_at_the_end(agreed, &completion.outcome);
-        if !says || !shared.names_writes() {
-            self.add(shared, &Position::at(Instant::now()));
+        if says && shared.names_writes() {
+            return None;
+        }
+        self.add(shared, &Position::at(Instant::now()))
+    }
+
+    fn add(&mut self, shared: &Shared, write: &Position) -> Option<Told> {
+        self.own.add(write);
+        match self.preference.consistency {
+            Consistency::Eventual | Consistency::Session => None,
+            Consistency::Instance => {
+                shared.positions.add(self.key, write);
+                None
+            }
+            Consistency::Fleet => {
+                shared.positions.add(self.key, write);
+                let fleet = shared.fleet.as_ref()?;
+                fleet.tell(self.key, &shared.positions, &shared.beats)
+            }
         }
     }
 
-    fn add(&mut self, shared: &Shared, write: &Position) {
-        self.own.add(write);
-        if self.preference.consistency == Consistency::Instance {
-            shared.positions.add(self.key, write);
+    /// Learns what other instances wrote, if that matters and is not known.
+    async fn ask_others(&mut self, shared: &Shared) {
+        let is_known = self
+            .others
+            .asked
+            .is_some_and(|(asked, key)| key == self.key && asked.elapsed() < OTHERS_MAX);
+        if is_known || self.preference.consistency != Consistency::Fleet {
+            return;
+        }
+        let asked = Some((Instant::now(), self.key));
+        let written = match &shared.fleet {
+            Some(fleet) => fleet.ask(self.key).await,
+            None => None,
+        };
+        self.others = Others { written, asked };
+    }
+
+    /// The writes that the next read has to see; `None` if nobody knows.
+    fn needed(&self, shared: &Shared) -> Option<Cow<'_, Position>> {
+        match self.preference.consistency {
+            Consistency::Eventual => Some(Cow::Owned(Position::default())),
+            Consistency::Session => Some(Cow::Borrowed(&self.own)),
+            Consistency::Instance | Consistency::Fleet => {
+                let mut needed = shared.positions.of(self.key);
+                needed.add(&self.own);
+                if self.preference.consistency == Consistency::Fleet {
+                    needed.add(self.others.written.as_ref()?);
+                }
+                Some(Cow::Owned(needed))
+            }
         }
     }
 }
@@ -136,23 +196,23 @@ fn tells_at_the_end(agreed: Capabilities, outcome: &Outcome) -> bool {
 impl Session<'_> {
     /// Where a statement goes. Gives a connection back that was held only for a question this statement is not, unless the
     /// statement can run on it.
-    pub(super) fn choose(&mut self, statement: &Statement, text: &[u8]) -> Way {
+    pub(super) async fn choose(&mut self, statement: &Statement, text: &[u8]) -> Way {
         self.views.set_key(statement.key);
         let Some(held) = &self.hold else {
-            return self.choose_free(statement, text);
+            return self.choose_free(statement, text).await;
         };
         if !held.ties.only_diagnostics() || asks_about_the_last(statement) {
             return Way::primary(Why::Held);
         }
         let on_primary = Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
-        let way = self.choose_free(statement, text);
+        let way = self.choose_free(statement, text).await;
         if way.replica.is_some() || !on_primary {
             self.forget_diagnostics();
         }
         way
     }
 
-    fn choose_free(&self, statement: &Statement, text: &[u8]) -> Way {
+    async fn choose_free(&mut self, statement: &Statement, text: &[u8]) -> Way {
         // what would keep its connection must keep one that can do everything
         // and without autocommit a read begins a transaction
         if leaves_state(statement) || self.variables.autocommit_is_off() {
@@ -163,7 +223,13 @@ impl Session<'_> {
         let needed = match route(Some(statement), reads) {
             Wish::Primary(why) => return Way::primary(why),
             Wish::AnyReplica => Cow::Owned(Position::default()),
-            Wish::Replica => self.needed(),
+            Wish::Replica => {
+                self.views.ask_others(self.shared).await;
+                match self.views.needed(self.shared) {
+                    Some(needed) => needed,
+                    None => return Way::primary(Why::OthersUnknown),
+                }
+            }
         };
         let to = |replica, wait| Way {
             replica: Some(replica),
@@ -180,25 +246,13 @@ impl Session<'_> {
         }
     }
 
-    /// The writes that the session's next read has to see.
-    fn needed(&self) -> Cow<'_, Position> {
-        match self.views.preference.consistency {
-            Consistency::Eventual => Cow::Owned(Position::default()),
-            Consistency::Session => Cow::Borrowed(&self.views.own),
-            Consistency::Instance => {
-                let mut needed = self.shared.positions.of(self.views.key);
-                needed.add(&self.views.own);
-                Cow::Owned(needed)
-            }
-        }
-    }
-
     /// A connection broke on which something may have been written and committed.
     pub(super) fn note_lost_writes(&mut self) {
         if self.views.preference.consistency != Consistency::Eventual {
             self.views.wrote = false;
             let lost = Position::at(Instant::now());
-            self.views.add(self.shared, &lost);
+            // nobody is told an answer that could be waited for
+            drop(self.views.add(self.shared, &lost));
         }
     }
 

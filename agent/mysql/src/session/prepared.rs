@@ -79,7 +79,7 @@ impl Session<'_> {
         let statement = self.judged(&text);
         // prepared here each time: another connection would not have its variables
         let is_private = is_private || names_user_variables(&statement);
-        let mut way = self.choose(&statement, &text);
+        let mut way = self.choose(&statement, &text).await;
         let job = Job {
             request: Request::nothing(seq),
             shape: ReplyShape::Prepare,
@@ -277,7 +277,7 @@ impl Session<'_> {
             self.leave_replica();
             Way::primary(Why::NotARead)
         } else {
-            self.choose(statement, &template.text)
+            self.choose(statement, &template.text).await
         };
         // of a request that is passed on as it comes nothing is left to be sent again
         let is_whole = request.rest.is_none();

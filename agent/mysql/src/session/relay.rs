@@ -346,7 +346,11 @@ impl Session<'_> {
             };
             let (views, shared) = (&mut self.views, self.shared);
             let (agreed, ran) = (self.identity.capabilities, job.ran);
-            let before_end = |completion: &Completion| views.note(shared, agreed, ran, completion);
+            let before_end = async |completion: &Completion| {
+                if let Some(told) = views.note(shared, agreed, ran, completion) {
+                    told.wait().await;
+                }
+            };
             let parties = (&mut self.client, &mut *busy);
             let answered = relay(parties, &mut exchange, job, &mut reply, before_end).await;
             *relayed = reply.relayed;

@@ -63,7 +63,7 @@ impl Session<'_> {
             return self.answer_error(&refusal, request.reply_seq).await;
         }
         let prime = asks_about_the_last(&statement) && self.hold.is_none();
-        let way = self.choose(&statement, &text);
+        let way = self.choose(&statement, &text).await;
         let noted = if text_matters(&statement) {
             text.into_owned()
         } else {

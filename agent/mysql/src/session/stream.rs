@@ -54,7 +54,7 @@ pub(super) async fn relay(
     exchange: &mut Exchange,
     job: &mut Job<'_>,
     reply: &mut Reply,
-    before_end: impl FnOnce(&Completion),
+    before_end: impl AsyncFnOnce(&Completion),
 ) -> Result<Answered, Failure> {
     busy.connection.send(&job.request.packets).await?;
     if job.request.rest.is_some() {
@@ -100,7 +100,7 @@ pub(super) async fn relay(
             {
                 return Ok(Answered::Withheld(completion, refusal));
             }
-            before_end(&completion);
+            before_end(&completion).await;
             reply.relayed = true;
             // a client that is gone by now is found out by the next read; its connection is clean all the same
             let _sent = client.send(&mut out).await;

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -15,6 +15,8 @@ chaos: ## half an hour of random faults under 64 clients that keep account; SECO
 	@tests/support/install.sh mysql && LAMPLIGHTER_CHAOS_SECONDS=$(or $(SECONDS),1800) LAMPLIGHTER_CHAOS_SEED=$(or $(SEED),1) cargo test -p lamplighter --test it -- failover::chaos --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
+bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; prints a table
+	@tests/support/install.sh mysql redis && LAMPLIGHTER_PAIRS=2500 cargo test --release --locked -p lamplighter --test it -- --nocapture --test-threads 1 consistency::a_session consistency::what_was
 bench-sync: ## files: beside rclone and azcopy, on the same storage; rewrites benches/sync/README.md
 	@benches/sync/run.sh
 endurance-sync: ## files: killed two hundred times at any moment

@@ -2,10 +2,11 @@
 //! session and between sessions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::endpoint::{Endpoint, Options, PATIENCE, start};
 use crate::support::mysql::raw::{Link, Login, Part, error_of};
-use crate::support::mysql::{Cluster, MON};
+use crate::support::mysql::{APP, Cluster, MON};
 use crate::support::poll;
 use crate::support::redis::Server;
 
@@ -27,6 +28,7 @@ fn cluster() -> Cluster {
         "CREATE TABLE app.counts (id INT PRIMARY KEY, n BIGINT NOT NULL); INSERT INTO app.counts VALUES {};\
          CREATE DATABASE lamplighter;\
          CREATE TABLE lamplighter.heartbeat (id INT PRIMARY KEY, beat BIGINT UNSIGNED NOT NULL);\
+         INSERT INTO lamplighter.heartbeat VALUES (1, 1);\
          GRANT SELECT, INSERT, UPDATE ON lamplighter.heartbeat TO {};",
         rows.join(", "),
         MON.0
@@ -71,20 +73,59 @@ fn run(link: &mut Link, sql: &str) {
     assert_eq!(error_of(&answer), None, "{sql}");
 }
 
-/// Counts up with one connection and reads with another or the same; every read must see the count.
-fn write_and_read(writer: &mut Link, reader: Option<&mut Link>, id: u32) {
+/// Counts up with one connection and reads with another or the same; every read must see the count. How long each read took.
+fn write_and_read(writer: &mut Link, reader: Option<&mut Link>, id: u32) -> Vec<Duration> {
     let write = format!("UPDATE counts SET n = n + 1 WHERE id = {id}");
     let read = format!("SELECT n FROM counts WHERE id = {id}");
     let mut reader = reader;
     let before = value(writer, &format!("{read} FOR UPDATE"));
-    for count in before + 1..=before + pairs() {
+    let pair = |count| {
         run(writer, &write);
+        let begun = Instant::now();
         let seen = match &mut reader {
             Some(reader) => value(reader, &read),
             None => value(writer, &read),
         };
         assert_eq!(seen, count, "a stale read");
-    }
+        begun.elapsed()
+    };
+    (before + 1..=before + pairs()).map(pair).collect()
+}
+
+/// One row of the table that `make bench-consistency` prints.
+fn print_row(what: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1e3;
+    println!(
+        "| {what} | {} | {:.2} | {:.2} |",
+        took.len(),
+        at(50),
+        at(99)
+    );
+}
+
+/// The same without an agent: what is written and read on the primary.
+fn pairs_on_primary(cluster: &Cluster) {
+    let login = Login {
+        database: Some("app".to_owned()),
+        ..Login::new(cluster.address(0), APP.0, APP.1)
+    };
+    let took = std::thread::scope(|scope| {
+        let login = &login;
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|id| {
+                scope.spawn(move || {
+                    let mut link = Link::open(login).expect("the server lets us in");
+                    write_and_read(&mut link, None, id)
+                })
+            })
+            .collect();
+        let ended = writers
+            .into_iter()
+            .flat_map(|it| it.join().expect("no stale read"));
+        ended.collect()
+    });
+    print_row("the primary, without an agent", took);
 }
 
 fn routed(endpoint: &Endpoint, target: &str, why: &str) -> f64 {
@@ -112,21 +153,25 @@ fn one_of_a_fleet(cluster: &Cluster, redis: &Server) -> Endpoint {
 }
 
 /// Writes through one agent, reads through another with a connection that is new each time.
-fn across(one: &Endpoint, other: &Endpoint, count: u64) {
+fn across(one: &Endpoint, other: &Endpoint, count: u64) -> Vec<Duration> {
     let mut writer = open(one);
     let before = value(&mut writer, "SELECT n FROM counts WHERE id = 1 FOR UPDATE");
-    for count in before + 1..=before + count {
+    let pair = |count| {
         run(&mut writer, "UPDATE counts SET n = n + 1 WHERE id = 1");
-        let seen = value(&mut open(other), "SELECT n FROM counts WHERE id = 1");
+        let mut reader = open(other);
+        let begun = Instant::now();
+        let seen = value(&mut reader, "SELECT n FROM counts WHERE id = 1");
         assert_eq!(seen, count, "a stale read");
-    }
+        begun.elapsed()
+    };
+    (before + 1..=before + count).map(pair).collect()
 }
 
 /// All writers at once, each with two connections if `apart`; meanwhile somebody else reads.
-fn all_pairs(endpoint: &Endpoint, apart: bool) {
+fn all_pairs(what: &str, endpoint: &Endpoint, apart: bool) {
     let done = AtomicBool::new(false);
     let replicas = routed(endpoint, "replica", "read");
-    let others = std::thread::scope(|scope| {
+    let (others, took) = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             let mut link = open(endpoint);
             let mut count = 0_u32;
@@ -144,7 +189,7 @@ fn all_pairs(endpoint: &Endpoint, apart: bool) {
             .map(|id| {
                 scope.spawn(move || {
                     let (mut writer, mut reader) = (open(endpoint), apart.then(|| open(endpoint)));
-                    write_and_read(&mut writer, reader.as_mut(), id);
+                    write_and_read(&mut writer, reader.as_mut(), id)
                 })
             })
             .collect();
@@ -152,8 +197,9 @@ fn all_pairs(endpoint: &Endpoint, apart: bool) {
         done.store(true, Ordering::Relaxed);
         let others = other.join().expect("reads go on");
         assert!(ended.iter().all(Result::is_ok), "stale reads");
-        others
+        (others, ended.into_iter().flatten().flatten().collect())
     });
+    print_row(what, took);
     let by_replicas = routed(endpoint, "replica", "read") - replicas;
     assert!(
         by_replicas >= 0.8 * others,
@@ -172,16 +218,17 @@ fn a_session_sees_its_own_writes_and_others_read_from_replicas() {
     let cluster = cluster();
     cluster.lag(1, BEHIND);
     let session = endpoint(&cluster, "");
-    all_pairs(&session, false);
-    // the one that is not behind was asked, and had it; the other one had not
-    assert!(waits(&session, "caught_up") > 0.0);
-    assert!(waits(&session, "behind") > 0.0);
+    println!("| reads after a write | reads | p50 ms | p99 ms |\n|---|---|---|---|");
+    pairs_on_primary(&cluster);
+    all_pairs("session, GTIDs", &session, false);
     drop(session);
-    all_pairs(&endpoint(&cluster, "consistency = \"instance\""), true);
+    let instance = endpoint(&cluster, "consistency = \"instance\"");
+    all_pairs("instance, GTIDs", &instance, true);
+    drop(instance);
     // without names: by the heartbeat alone
     cluster.forget_gtids();
     let unnamed = endpoint(&cluster, "consistency = \"instance\"");
-    all_pairs(&unnamed, true);
+    all_pairs("instance, heartbeat alone", &unnamed, true);
     assert_eq!(waits(&unnamed, "caught_up"), 0.0);
 }
 
@@ -193,8 +240,7 @@ fn what_was_written_through_one_agent_is_seen_through_another() {
         one_of_a_fleet(&cluster, &redis),
         one_of_a_fleet(&cluster, &redis),
     );
-    across(&one, &other, pairs());
-    assert!(waits(&other, "caught_up") > 0.0);
+    print_row("fleet, GTIDs", across(&one, &other, pairs()));
     // who wrote nothing and shares nothing reads from replicas
     let replica = routed(&other, "replica", "read");
     let nobody = "SELECT n FROM counts WHERE id = 0 /* lamplighter:key=nobody */";
@@ -213,7 +259,7 @@ fn what_was_written_through_one_agent_is_seen_through_another() {
         one_of_a_fleet(&cluster, &redis),
         one_of_a_fleet(&cluster, &redis),
     );
-    across(&one, &other, pairs() / 2);
+    print_row("fleet, heartbeat alone", across(&one, &other, pairs() / 2));
     // what had no name is known by its beat in the end, and read from the replica that is not behind
     poll::until(PATIENCE, "a read from a replica", || {
         let before = routed(&other, "replica", "read");
@@ -224,6 +270,26 @@ fn what_was_written_through_one_agent_is_seen_through_another() {
             Err("the primary")
         }
     });
+}
+
+#[test]
+fn a_replica_is_waited_for_and_one_that_is_far_behind_is_not() {
+    let cluster = cluster();
+    cluster.lag(1, BEHIND);
+    let endpoint = endpoint(&cluster, "read_wait = \"2s\"");
+    let mut link = open(&endpoint);
+    for _ in 0..20 {
+        run(&mut link, "UPDATE counts SET n = n + 1 WHERE id = 1");
+        let count = value(&mut link, "SELECT n FROM counts WHERE id = 1 FOR UPDATE");
+        assert_eq!(value(&mut link, "SELECT n FROM counts WHERE id = 1"), count);
+    }
+    assert!(waits(&endpoint, "caught_up") > 0.0);
+    assert_eq!(waits(&endpoint, "behind"), 0.0);
+    let far = cluster.address(1);
+    let lag = endpoint.metric(&format!(
+        "lamplighter_mysql_replica_lag_seconds{{server=\"{far}\"}}"
+    ));
+    assert!(lag > f64::from(BEHIND) - 1.0, "{lag}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::balance::Candidate;
+use crate::config::ReplicaOptions;
 use crate::pool::{Ask, Lease, Pool};
 use crate::position::{Freshness, Position};
 
@@ -30,18 +31,21 @@ pub(crate) struct Replica {
     near: AtomicBool,
     /// How soon it answers the monitor, in microseconds, averaged over the last few answers.
     answers_in: AtomicU32,
+    /// It is worth a wait only if what it has is no older than this.
+    wait_age_max: Duration,
     /// No waits on it before.
     wait_from: ArcSwap<Instant>,
 }
 
 impl Replica {
-    pub(crate) fn new(pool: Arc<Pool>, weight: u32, zone: Option<String>) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, options: &ReplicaOptions, wait_age_max: Duration) -> Self {
         Self {
             pool,
             fit: AtomicBool::new(false),
             freshness: ArcSwap::default(),
-            weight,
-            zone,
+            weight: options.weight,
+            zone: options.zone.clone(),
+            wait_age_max,
             near: AtomicBool::new(true),
             answers_in: AtomicU32::new(0),
             wait_from: ArcSwap::from_pointee(Instant::now()),
@@ -96,13 +100,23 @@ impl Replica {
     /// How it looks to a read that has to see `needed`.
     pub(crate) fn candidate(&self, needed: &Position) -> Candidate {
         let fit = self.is_fit();
+        let has_all = fit && (needed.is_empty() || needed.is_in(&self.freshness.load()));
         Candidate {
             fit,
-            has_all: fit && (needed.is_empty() || needed.is_in(&self.freshness.load())),
-            may_wait: fit && **self.wait_from.load() <= Instant::now(),
+            has_all,
+            may_wait: fit && !has_all && self.may_wait(),
             near: self.near.load(Ordering::Relaxed),
             cost: self.cost(),
         }
+    }
+
+    /// Whether it may have in a moment what it has not yet.
+    fn may_wait(&self) -> bool {
+        let freshness = self.freshness.load();
+        let young = |covers: Instant| covers.elapsed() <= self.wait_age_max;
+        // without a heartbeat nobody knows
+        let is_young = freshness.beat.is_none() || freshness.covers.is_some_and(young);
+        is_young && **self.wait_from.load() <= Instant::now()
     }
 
     /// What one more statement on it costs, relative to the others: how soon it answers times how many wait already.

@@ -75,8 +75,9 @@ impl Shared {
     ) -> Self {
         let replica = |server: &HostPort| {
             let options = config.replica.get(&server.to_string()).cloned();
-            let options = options.unwrap_or_default();
-            Replica::new(pool(server), options.weight, options.zone)
+            // a replica that keeps up is seen with a beat that is one or two intervals old
+            let wait_age_max = config.read_wait.get() + config.heartbeat.interval.get() * 3;
+            Replica::new(pool(server), &options.unwrap_or_default(), wait_age_max)
         };
         Self {
             primary: pool(&config.primary),

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -23,6 +23,8 @@ endurance-sync: ## files: killed two hundred times at any moment
 	@LAMPLIGHTER_KILLS=200 cargo test -p lamplighter --test it -- files::faults::killed --nocapture
 bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
 	@benches/redis.sh
+bench-failover: ## how long nobody can write when the primary changes, beside MySQL Router; prints a table; ROUNDS=how many
+	@benches/failover.sh $(ROUNDS)
 bench-probe: ## how long probes take at rest and while both cores are saturated through the endpoint; prints a table
 	@benches/probe.sh
 fmt:

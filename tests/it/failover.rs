@@ -4,6 +4,7 @@ mod chaos;
 mod name;
 mod refused;
 mod silent;
+mod stall;
 mod switch;
 
 use crate::endpoint::{Endpoint, Options, PATIENCE, start};

@@ -23,6 +23,11 @@ pub(crate) struct Router {
 impl Router {
     /// Starts it and returns when it listens.
     pub(crate) fn start(cluster: &Cluster) -> Self {
+        Self::in_front_of(cluster, &cluster.address(cluster.primary()))
+    }
+
+    /// As [`Self::start`], but to the primary by another address.
+    pub(crate) fn in_front_of(cluster: &Cluster, address: &str) -> Self {
         let scratch = Scratch::new("router");
         let port = ports::free();
         let certificate = cluster.authority().issue("router");
@@ -37,7 +42,7 @@ impl Router {
             programs::find_cached("mysql9/root/usr/lib/mysqlrouter/plugin", "mysql").display(),
             certificate.cert.display(),
             certificate.key.display(),
-            cluster.address(cluster.primary()),
+            address,
             cluster.ca_path().display(),
             dir = scratch.path().display(),
         );

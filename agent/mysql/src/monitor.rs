@@ -89,10 +89,15 @@ impl Watch {
 
     async fn try_ask(&mut self, is_due: bool) -> Result<(), LookError> {
         if is_due {
+            let is_new = self.connection.is_none();
             let seen = self.watcher.look(&mut self.connection).await?;
             self.looked = Some(Instant::now());
             self.note_defaults(&seen);
             self.seen = Some(seen);
+            if self.index.is_none() && seen.read_only {
+                self.note_no_primary(is_new);
+                return Ok(());
+            }
         }
         let Some(senses) = &mut self.senses else {
             return Ok(());
@@ -115,6 +120,14 @@ impl Watch {
             );
             self.shared.defaults_changed(self.index);
         }
+    }
+
+    /// The primary takes no writes, or what was the primary does not: the name is resolved anew before anything is concluded.
+    fn note_no_primary(&mut self, is_new: bool) {
+        if is_new {
+            self.shared.primary.note_seen_read_only();
+        }
+        self.connection = None;
     }
 
     fn note_pulse(&self, pulse: Pulse, sent: Instant) {

@@ -33,16 +33,29 @@ const SETTINGS: &str = "innodb-flush-log-at-trx-commit=2\ninnodb-doublewrite=ON"
 
 /// The end, which whoever pauses hears of.
 #[derive(Default)]
-struct End(Mutex<bool>, Condvar);
+pub(super) struct End(Mutex<bool>, Condvar);
+
+/// Begins the end when it is dropped.
+pub(super) struct Ending<'a>(&'a End);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}
 
 impl End {
+    pub(super) fn ending(&self) -> Ending<'_> {
+        Ending(self)
+    }
+
     fn begin(&self) {
         *self.0.lock().unwrap() = true;
         self.1.notify_all();
     }
 
     /// Pauses, but not beyond the end. True if it is the end.
-    fn pause(&self, pause: Duration) -> bool {
+    pub(super) fn pause(&self, pause: Duration) -> bool {
         let over = self.0.lock().unwrap();
         *self
             .1
@@ -308,7 +321,7 @@ impl Stage {
     fn switch(&self, to: usize, cut: bool) {
         let cluster = &self.cluster;
         cluster.sql(cluster.primary(), "SET PERSIST super_read_only=ON");
-        cluster.wait_replicas();
+        self.wait_replicas();
         cluster.promote(to);
         self.proxies[0].retarget(&cluster.address(to));
         if cut {
@@ -316,9 +329,18 @@ impl Stage {
         }
     }
 
+    /// A replica that was killed while it stopped or started does not go on by itself.
+    fn wait_replicas(&self) {
+        let primary = self.cluster.primary();
+        for replica in self.cluster.nodes().filter(|node| *node != primary) {
+            self.cluster.sql(replica, "START REPLICA");
+        }
+        self.cluster.wait_replicas();
+    }
+
     /// Holds what the clients were told against what is there.
     fn settle(&self, clients: &[Client<'_>]) {
-        self.cluster.wait_replicas();
+        self.wait_replicas();
         for node in self.cluster.nodes() {
             let rows = self.cluster.sql(node, "SELECT id, v FROM app.ledger");
             let there: HashSet<u64> = rows
@@ -379,6 +401,8 @@ fn whatever_fails_no_row_is_wrong_no_write_is_lost_and_nobody_is_stuck() {
                 })
             })
             .collect();
+        // whatever becomes of the faults
+        let ending = end.ending();
         let mut dice = Dice::new(seed);
         while begun.elapsed() < length && !clients.iter().any(|client| client.is_finished()) {
             happened.push(stage.hurt(&mut dice, &end));
@@ -387,7 +411,7 @@ fn whatever_fails_no_row_is_wrong_no_write_is_lost_and_nobody_is_stuck() {
                 early_kib = Some(stage.endpoint.agent.rss_kib());
             }
         }
-        end.begin();
+        drop(ending);
         clients
             .into_iter()
             .map(|client| {

@@ -119,7 +119,7 @@ fn writes_follow_the_name_to_another_server_and_none_of_the_old_connections_is_u
 }
 
 #[test]
-fn in_a_transaction_the_error_is_passed_on_and_nothing_is_sent_again() {
+fn in_a_transaction_the_error_is_passed_on_and_the_next_one_is_held() {
     let cluster = Cluster::builder().schema(SCHEMA).build();
     let endpoint = with_pool(&cluster, "failover_wait = \"60s\"");
     let mut link = Link::open(&login(&endpoint)).expect("in");
@@ -135,11 +135,40 @@ fn in_a_transaction_the_error_is_passed_on_and_nothing_is_sent_again() {
     // it is still the same transaction, on the same connection
     assert_eq!(value(&link.query(b"SELECT COUNT(*) FROM written")), "0");
     expect_ok(&link.query(b"ROLLBACK"));
-    cluster.sql(0, "SET GLOBAL read_only=OFF");
+    // the next one does not begin where it would fail as well
+    std::thread::scope(|scope| {
+        let begun = scope.spawn(|| link.query(b"BEGIN"));
+        wait_for(&endpoint, &cluster, 1.0);
+        cluster.sql(0, "SET GLOBAL read_only=OFF");
+        expect_ok(&begun.join().expect("answered"));
+    });
     expect_ok(&link.query(b"INSERT INTO written VALUES (2)"));
+    expect_ok(&link.query(b"COMMIT"));
     let rows = cluster.sql(0, "SELECT GROUP_CONCAT(id) FROM app.written");
     assert_eq!(rows[0][0], "2");
     assert_eq!(endpoint.metric("lamplighter_mysql_resent_total"), 0.0);
+}
+
+#[test]
+fn a_demotion_is_noticed_before_a_write_is_refused() {
+    let cluster = Cluster::builder().schema(SCHEMA).build();
+    let endpoint = with_pool(&cluster, "failover_wait = \"60s\"");
+    let mut link = Link::open(&login(&endpoint)).expect("in");
+    expect_ok(&link.query(b"INSERT INTO written VALUES (1)"));
+    cluster.sql(0, "SET GLOBAL super_read_only=ON");
+    poll::until(PATIENCE, "the monitor to see it", || {
+        let log = endpoint.agent.log();
+        log.contains("the server takes no writes any more")
+    });
+    // it would have begun on a connection from before, and its first write have failed
+    std::thread::scope(|scope| {
+        let begun = scope.spawn(|| link.query(b"BEGIN"));
+        wait_for(&endpoint, &cluster, 1.0);
+        cluster.sql(0, "SET GLOBAL read_only=OFF");
+        expect_ok(&begun.join().expect("answered"));
+    });
+    expect_ok(&link.query(b"INSERT INTO written VALUES (2)"));
+    expect_ok(&link.query(b"COMMIT"));
 }
 
 #[test]

@@ -151,6 +151,11 @@ impl Lease {
         }
     }
 
+    /// The connection is from before the last retirement: it is closed when it is given back.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.place.generation != self.place.pool.generation.load(Ordering::Acquire)
+    }
+
     /// Closes the connection after it has told its session's LAST_INSERT_ID(), if that is owed, and lets nobody use others of its time.
     pub(crate) async fn leave_server(self) {
         let Self { place, connection } = self;
@@ -186,6 +191,11 @@ impl Lease {
 }
 
 impl BusyLease {
+    /// The server takes no writes: neither this connection nor others of its time are used again once they are free.
+    pub(crate) fn note_refused(&self) {
+        self.place.pool.note_refused(self.place.generation);
+    }
+
     /// Back to between two packets.
     pub(crate) fn finish(self, finish: impl FnOnce(Busy) -> Idle) -> Lease {
         Lease {

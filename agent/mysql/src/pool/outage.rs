@@ -13,7 +13,7 @@ use crate::error::OpenError;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 
 /// The longest pause: how late a server that is back is noticed.
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The line in front of a server that is away.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ mod tests {
         let waiter = outage.join();
         let mut first = waiter.first().await;
         let pauses: Vec<_> = (0..6).map(|_| first.failed().as_millis()).collect();
-        assert_eq!(pauses, [20, 40, 80, 160, 250, 250]);
+        assert_eq!(pauses, [20, 40, 80, 100, 100, 100]);
         drop(first);
         let mut first = waiter.first().await;
         assert_eq!(

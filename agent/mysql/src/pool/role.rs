@@ -88,11 +88,16 @@ impl Pool {
 
     /// A server refused a statement because it takes no writes: no connection of that generation is used again.
     pub(crate) fn note_refused(&self, generation: u64) {
-        if generation == self.generation.load(Ordering::Acquire) {
+        let is_news = generation == self.generation.load(Ordering::Acquire);
+        if is_news && self.role.set(true) {
             tracing::info!(server = self.name, "the server takes no writes any more");
-            self.role.set(true);
             self.retire();
         }
+    }
+
+    /// A connection of somebody else's that was opened just now was told that the server takes no writes.
+    pub(crate) fn note_seen_read_only(&self) {
+        self.note_refused(self.generation.load(Ordering::Acquire));
     }
 
     /// Until when a statement that comes now waits for a failover.

@@ -8,7 +8,7 @@ use super::keep::Held;
 use super::refusal::need_of;
 use super::relay::Job;
 use crate::error::StatementError;
-use crate::hold::{HoldReason, Ties};
+use crate::hold::{HoldReason, Ran, Ties, asks_about_the_last};
 use crate::pool::{Ask, Lease};
 use crate::position::Position;
 use crate::replica::Replica;
@@ -39,6 +39,7 @@ impl Session<'_> {
         job: &Job<'_>,
         until: Option<tokio::time::Instant>,
     ) -> Result<Leased, (StatementError, bool)> {
+        self.leave_retired(job);
         if let Some(held) = self.take_hold() {
             return self.lease_held(held, job.reads_insert_id).await;
         }
@@ -128,6 +129,16 @@ impl Session<'_> {
         replica.note_waited_in_vain();
         lease.release();
         Err(Why::WroteBefore)
+    }
+
+    /// Gives back a connection that nobody is to use again, if it is kept for nothing but a question that the command is not.
+    fn leave_retired(&mut self, job: &Job<'_>) {
+        let asks =
+            matches!(job.ran, Ran::Statement { statement, .. } if asks_about_the_last(statement));
+        let is_retired = |held: &Held| held.ties.only_diagnostics() && held.lease.is_retired();
+        if !asks && self.hold.as_ref().is_some_and(is_retired) {
+            self.forget_diagnostics();
+        }
     }
 
     async fn lease_held(

@@ -127,6 +127,15 @@ impl Refused {
     }
 }
 
+/// An error that a client gets all the same shows that the server is no primary (any more). Not one of a read-only transaction, which
+/// the client may have asked for.
+pub(super) fn shows_no_primary(outcome: &Outcome) -> bool {
+    let Outcome::Err { code, message, .. } = outcome else {
+        return false;
+    };
+    *code != READ_ONLY_TRANSACTION && says_no_primary(*code, message)
+}
+
 /// The server is read-only or outside its cluster's majority.
 fn says_no_primary(code: u16, message: &[u8]) -> bool {
     let names = |word: &[u8]| message.windows(word.len()).any(|at| at == word);

@@ -13,7 +13,7 @@ use lamplighter_wire::sql::{Kind, Traits};
 use super::consistency::Way;
 use super::execution::{Execution, error_of};
 use super::lease::Leased;
-use super::refusal::{Refusal, Refused, Withhold, packet_of};
+use super::refusal::{Refusal, Refused, Withhold, packet_of, shows_no_primary};
 use super::stream::{Answered, Failure, Reply, relay};
 use super::{Flow, Session};
 use crate::cancel::What;
@@ -217,6 +217,7 @@ impl Session<'_> {
             }
             Err(lost) => return Ended::Lost(lost),
         };
+        self.note_no_primary(&busy, &completion.outcome);
         let effect = self.understood(job, &completion, ties.is_forever());
         let context = Context {
             schema: self.identity.schema.as_ref(),
@@ -264,6 +265,13 @@ impl Session<'_> {
         let insert_id_there = insert_id_there || insert_id_changed;
         self.settle(lease, ties, insert_id_there, before);
         Ended::Answered
+    }
+
+    /// What a transaction was refused on the primary for the next one will be, too: it gets another connection.
+    fn note_no_primary(&self, busy: &BusyLease, outcome: &Outcome) {
+        if shows_no_primary(outcome) && Arc::ptr_eq(busy.pool(), &self.shared.primary) {
+            busy.note_refused();
+        }
     }
 
     /// The server did nothing, because it is no primary any more: its connections are given up, and the statement may be sent again.

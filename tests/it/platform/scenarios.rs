@@ -160,7 +160,7 @@ fn a_replica_that_lags_or_dies_and_a_primary_that_is_gone_take_no_machine_away()
     assert!(named, "{told}");
     fleet.wait_degraded(true);
     let (before, start) = (fleet.way.accepted(), Instant::now());
-    fleet.machine.visited(&["cache", "file"], || {
+    fleet.machine.visited(&["read", "cache", "file"], || {
         fleet.all_stay("MySQL is gone for all of them");
     });
     let attempts = f64::from(u32::try_from(fleet.way.accepted() - before).expect("few"));

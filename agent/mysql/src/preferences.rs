@@ -66,18 +66,17 @@ impl Preferences {
         self.users.get(user).copied().unwrap_or(self.all)
     }
 
-    /// Where reads of `text` by `user` may go.
-    pub(crate) fn reads(&self, user: &[u8], text: &[u8], mode: LexMode) -> ReadsFrom {
-        let ruled = || {
-            let digest = digest(text, mode);
-            let is_for = |rule: &&Rule| {
-                rule.digest == digest
-                    && (rule.users.is_empty() || rule.users.iter().any(|it| it == user))
-            };
-            self.rules.iter().find(is_for).map(|rule| rule.reads)
+    /// Where reads of `text` by `user` may go, if a rule says so.
+    pub(crate) fn ruled(&self, user: &[u8], text: &[u8], mode: LexMode) -> Option<ReadsFrom> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let digest = digest(text, mode);
+        let is_for = |rule: &&Rule| {
+            let users = &rule.users;
+            rule.digest == digest && (users.is_empty() || users.iter().any(|it| it == user))
         };
-        let rule = if self.rules.is_empty() { None } else { ruled() };
-        rule.unwrap_or_else(|| self.of(user).reads)
+        self.rules.iter().find(is_for).map(|rule| rule.reads)
     }
 }
 
@@ -117,18 +116,14 @@ mod tests {
         let preferences = Preferences::new(&config);
         assert_eq!(preferences.of(b"web").consistency, Consistency::Eventual);
         assert_eq!(preferences.of(b"report").consistency, Consistency::Instance);
-        let reads = |user: &str, sql: &str| {
-            preferences.reads(user.as_bytes(), sql.as_bytes(), LexMode::default())
+        assert_eq!(preferences.of(b"web").reads, ReadsFrom::Replicas);
+        assert_eq!(preferences.of(b"report").reads, ReadsFrom::Primary);
+        let ruled = |user: &str, sql: &str| {
+            preferences.ruled(user.as_bytes(), sql.as_bytes(), LexMode::default())
         };
-        assert_eq!(reads("web", "SELECT 1"), ReadsFrom::Replicas);
-        assert_eq!(reads("report", "SELECT 1"), ReadsFrom::Primary);
-        assert_eq!(
-            reads("web", "select a from t where id=77"),
-            ReadsFrom::Primary
-        );
-        assert_eq!(
-            reads("report", "select a from t where id=77"),
-            ReadsFrom::Replicas
-        );
+        assert_eq!(ruled("report", "SELECT 1"), None);
+        let like = "select a from t where id=77";
+        assert_eq!(ruled("web", like), Some(ReadsFrom::Primary));
+        assert_eq!(ruled("report", like), Some(ReadsFrom::Replicas));
     }
 }

@@ -219,7 +219,8 @@ impl Session<'_> {
             return Way::primary(Why::NotARead);
         }
         let preferences = &self.shared.preferences;
-        let reads = preferences.reads(&self.identity.user, text, self.lex_mode());
+        let ruled = preferences.ruled(&self.identity.user, text, self.lex_mode());
+        let reads = ruled.unwrap_or(self.views.preference.reads);
         let needed = match route(Some(statement), reads) {
             Wish::Primary(why) => return Way::primary(why),
             Wish::AnyReplica => Cow::Owned(Position::default()),

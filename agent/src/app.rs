@@ -278,6 +278,7 @@ impl Work {
             }
             None => None,
         };
+        let mut askers = BTreeMap::new();
         let redis = match &config.redis {
             Some(redis) => {
                 let socket = config.mysql.as_ref().and_then(Proxy::internal_socket);
@@ -287,16 +288,22 @@ impl Work {
                     mysql_socket: socket,
                     tokens: (redis.auth == lamplighter_redis::Auth::ManagedIdentity)
                         .then(|| azure.tokens(Resource::Redis)),
+                    mysql_load: mysql.as_ref().map(Proxy::load_source),
                 };
-                let redis = Redis::start(redis, &config.warm, links, &secrets, sockets, metrics)?;
-                Some(match errands {
-                    Some(errands) => redis.carry_writes(errands, azure.instance()),
-                    None => redis,
-                })
+                let jobs = &config.warm;
+                let mut redis = Redis::start(redis, jobs, links, &secrets, sockets, metrics)?;
+                if let Some(errands) = errands {
+                    redis = redis.carry_writes(errands, azure.instance());
+                }
+                if !jobs.is_empty() {
+                    let (asker, questions) = Asker::new();
+                    askers.insert("warm", asker);
+                    redis = redis.answering(questions);
+                }
+                Some(redis)
             }
             None => None,
         };
-        let mut askers = BTreeMap::new();
         let sync = if config.sync.is_empty() {
             None
         } else {
@@ -416,7 +423,14 @@ pub async fn probe(loaded: &Loaded) -> Vec<OnlineCheck> {
         rows.extend(lamplighter_mysql::check_online(mysql, &secrets, tokens).await);
     }
     if let Some(redis) = &config.redis {
-        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets, None).await);
+        let fetched = match redis.auth {
+            lamplighter_redis::Auth::ManagedIdentity => {
+                Some(lamplighter_platform::fetch_once(&config.platform, Resource::Redis).await)
+            }
+            lamplighter_redis::Auth::Password => None,
+        };
+        let tokens = fetched.as_ref().map(TokenPublisher::source);
+        rows.extend(lamplighter_redis::probe(redis, &config.warm, &secrets, tokens).await);
     }
     if !config.sync.is_empty() {
         rows.extend(lamplighter_sync::probe(&config.sync, &secrets, None).await);

@@ -8,6 +8,7 @@ mod run;
 mod statements;
 mod status;
 mod sync;
+mod warm;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -99,6 +100,8 @@ enum Command {
     Reload(AdminArgs),
     /// Files: how the [[sync]] entries are, what a pass would do, passes, rollback.
     Sync(sync::SyncArgs),
+    /// Warm jobs: how the [[warm]] tables are, runs by hand.
+    Warm(warm::WarmArgs),
     /// Publish a directory as a release that [[sync]] entries take: contents, a bundle, a manifest.
     ///
     /// Instances go on serving the release before until the manifest is written, which is done last and only if nobody
@@ -232,6 +235,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => status::reload(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Sync(args) => sync::sync(&args),
+        Command::Warm(args) => warm::warm(&args),
         Command::Publish(args) => publish::publish(&args),
     }
 }

@@ -255,11 +255,38 @@ impl Config {
         for (index, problem) in warm::problems(&self.warm, socket.is_some()) {
             add(&format!("warm.{index}"), vec![problem]);
         }
+        for (index, problem) in self.holdoff_problems() {
+            add(&format!("warm.{index}"), vec![problem]);
+        }
         for (index, entry) in self.sync.iter().enumerate() {
             add(&format!("sync.{index}"), entry.problems());
         }
         add("platform", self.platform.problems());
         all
+    }
+
+    /// Jobs whose keys are under a hold-off that ends before what a replica does not have yet.
+    fn holdoff_problems(&self) -> Vec<(usize, Problem)> {
+        let (Some(mysql), Some(redis)) = (&self.mysql, &self.redis) else {
+            return Vec::new();
+        };
+        if mysql.replicas.is_empty() {
+            return Vec::new();
+        }
+        let behind = mysql.monitor.behind_max();
+        let jobs = self.warm.iter().enumerate();
+        jobs.filter_map(|(index, job)| {
+            let short = redis.prefix.iter().find(|rule| {
+                job.may_be_behind_under(&rule.prefix)
+                    && rule.holdoff.is_some_and(|holdoff| holdoff.get() <= behind)
+            })?;
+            let message = format!(
+                "of replicas that may be {behind:?} behind brings back what was deleted before: the holdoff of {:?} must be longer than that; or write read_from = \"primary\"",
+                short.prefix
+            );
+            Some((index, Problem::new("read_from", message)))
+        })
+        .collect()
     }
 
     fn own_problems(&self) -> Vec<Problem> {

@@ -23,6 +23,8 @@ use crate::support::scratch::Scratch;
 mod agent;
 mod faults;
 mod fleet;
+mod sources;
+mod strain;
 mod values;
 
 pub(crate) const PASSWORD: &str = "redis-secret";

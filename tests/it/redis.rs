@@ -66,8 +66,8 @@ impl Endpoint {
             socket.display()
         );
         let links = Links {
-            mysql_socket: None,
             tokens: Some(tokens),
+            ..Links::default()
         };
         let endpoint = Self {
             instance: Instance::from_text(Scratch::new("redis-secrets"), &text, &[], links),

@@ -9,6 +9,7 @@
 //! | [`instance`] | which machine this is |
 //! | [`fleet`] | what the instances know of one another |
 //! | [`units`] | durations, sizes and percentages that carry their unit |
+//! | [`load`] | how much MySQL has to do, for those who make work of their own accord |
 //! | [`ask`] | questions from the admin socket to a subsystem |
 //! | [`config`] | what a configuration problem looks like, and where secrets are found |
 //! | [`net`] | listening (also on inherited sockets), accepting, dialling |
@@ -26,6 +27,7 @@ pub mod health;
 pub mod identity;
 pub mod instance;
 pub mod lifecycle;
+pub mod load;
 pub mod metrics;
 pub mod net;
 pub mod secret;

@@ -3,6 +3,7 @@
 mod replicas;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lamplighter_core::config::{Problem, SecretFile};
 use lamplighter_core::net::{HostPort, ListenAddress};
@@ -245,6 +246,14 @@ pub struct Monitor {
     /// That account's password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<SecretFile>,
+}
+
+impl Monitor {
+    /// How old an answer of a replica may be at most: its lag, in whole seconds, when it was looked at last, and the time since.
+    #[must_use]
+    pub fn behind_max(&self) -> Duration {
+        self.lag_max.get() + self.interval.get() + Duration::from_secs(1)
+    }
 }
 
 impl Default for Monitor {

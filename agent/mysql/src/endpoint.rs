@@ -16,6 +16,7 @@ use lamplighter_core::fault::{Culprit, Fault, Retry};
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
+use lamplighter_core::load::LoadSource;
 use lamplighter_core::metrics::{MetricsError, Registry};
 use lamplighter_core::net::{Acceptor, BindError, HostPort, ListenAddress, Sockets};
 use lamplighter_core::tls::{TlsClient, TlsError};
@@ -189,6 +190,13 @@ impl Proxy {
             ListenAddress::Unix(path) => Some(path.as_path()),
             ListenAddress::Tcp(_) => None,
         })
+    }
+
+    /// How much the servers have to do, for parts of the agent that make work of their own accord.
+    #[must_use]
+    pub fn load_source(&self) -> LoadSource {
+        let shared = Arc::clone(&self.shared);
+        LoadSource::new(move || shared.load())
     }
 
     /// Answers what people ask of it: `mysql/top`, `mysql/pins`, `mysql/explain`.

@@ -64,6 +64,9 @@ pub struct Config {
     /// How many warm jobs this instance runs at the same time, each with one MySQL and one Redis connection. Default 2.
     #[serde(default = "default::warm_jobs_max")]
     pub warm_jobs_max: u16,
+    /// How many rows all warm jobs of this instance read in a second at most; less while MySQL or Redis show strain. Default 50000.
+    #[serde(default = "default::warm_rows_per_second")]
+    pub warm_rows_per_second: u32,
     /// How clients share the connections.
     #[serde(default)]
     pub endpoint: EndpointConfig,
@@ -96,6 +99,9 @@ mod default {
     }
     pub(super) const fn warm_jobs_max() -> u16 {
         2
+    }
+    pub(super) const fn warm_rows_per_second() -> u32 {
+        50_000
     }
 }
 
@@ -149,6 +155,7 @@ impl Config {
             write_timeout: default::write_timeout(),
             ping_interval: default::ping_interval(),
             warm_jobs_max: default::warm_jobs_max(),
+            warm_rows_per_second: default::warm_rows_per_second(),
         }
     }
 
@@ -207,6 +214,9 @@ impl Config {
         }
         if self.warm_jobs_max == 0 {
             add("warm_jobs_max", "must be at least 1".into());
+        }
+        if self.warm_rows_per_second == 0 {
+            add("warm_rows_per_second", "must be at least 1".into());
         }
         problems.extend(prefix_problems(&self.prefix));
         problems

@@ -3,8 +3,9 @@
 //! ```text
 //!   [redis]  ─▶ Dialer ─▶ Monitor ──── the control connection: PING, leases, results
 //!   clients ─▶ Endpoint ── few shared connections of its own, for many clients; see `endpoint`
-//!   [[warm]] ─▶ Job ──┬─▶ Reader ──── SQL, a page at a time, through the agent's own MySQL endpoint
-//!                     └─▶ Writer ──── a connection of its own: batches of SET ... PX
+//!   [[warm]] ─▶ Job ──┬─▶ Reader ──── SQL, a page at a time, through the agent's own MySQL endpoint; or lines of a file
+//!                     ├─▶ Writer ──── a connection of its own: batches of SET ... PX
+//!                     └─▶ crawl ───── pages of the local web server, instead of both
 //! ```
 //! One instance of the fleet runs a job; the others see its result in Redis and are satisfied. Talks to the Redis server
 //! and to the MySQL endpoint's unix socket; reads the password file and the CA. Sockets and TLS are `lamplighter_core`'s
@@ -14,6 +15,7 @@ mod backoff;
 mod config;
 mod endpoint;
 mod fleet;
+mod heat;
 mod metrics;
 mod probe;
 mod server;

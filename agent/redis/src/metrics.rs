@@ -11,7 +11,7 @@ use prometheus::GaugeVec;
 pub(crate) use endpoint::EndpointMetrics;
 
 use crate::upstream::ConnectError;
-use crate::warm::{ErrorKind, Skip};
+use crate::warm::{ErrorKind, Skip, Strain};
 
 /// What this subsystem counts. Clones share the series.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(crate) ping_seconds: Histogram,
     pub(crate) rows: IntCounterVec,
     pub(crate) keys: IntCounterVec,
+    pub(crate) kept: IntCounterVec,
     pub(crate) bytes: IntCounterVec,
     pub(crate) skipped: IntCounterVec,
     pub(crate) errors: IntCounterVec,
@@ -30,6 +31,8 @@ pub struct Metrics {
     pub(crate) duration: GaugeVec,
     pub(crate) last_success: GaugeVec,
     pub(crate) gate_timeouts: IntCounterVec,
+    pub(crate) budget: IntGauge,
+    pub(crate) slowdowns: IntCounterVec,
     pub(crate) endpoint: EndpointMetrics,
 }
 
@@ -53,6 +56,7 @@ impl Metrics {
             "Connections to Redis that were not established, by reason.",
             &["reason"],
         )?;
+        let (budget, slowdowns) = Self::governing(&section)?;
         let metrics = Self {
             up: section.gauge(
                 "upstream_up",
@@ -63,8 +67,13 @@ impl Metrics {
                 "Round trip of PING on the control connection.",
                 &LATENCY_SECONDS,
             )?,
-            rows: section.counters("warm_rows_total", "Rows read from MySQL.", job)?,
+            rows: section.counters("warm_rows_total", "Rows read: of MySQL, lines of a file, pages of the web server.", job)?,
             keys: section.counters("warm_keys_total", "Keys written to Redis.", job)?,
+            kept: section.counters(
+                "warm_kept_keys_total",
+                "Keys that were to be written and stayed as they were: they were there (by mode), or changed since their row was read.",
+                job,
+            )?,
             bytes: section.counters(
                 "warm_bytes_total",
                 "Bytes of keys and values written to Redis.",
@@ -96,24 +105,56 @@ impl Metrics {
                 "When the job last succeeded on any instance, by Redis' clock.",
                 job,
             )?,
-            gate_timeouts: section.counters(
-                "warm_gate_timeouts_total",
-                "Times a required job was not done by its deadline and traffic was let in.",
-                job,
-            )?,
+            gate_timeouts: Self::gate_timeouts(&section)?,
+            budget,
+            slowdowns,
             endpoint: EndpointMetrics::register(registry, &connects, &connect_errors)?,
             connects,
             connect_errors,
         };
-        for label in ConnectError::LABELS {
-            metrics.connect_errors.with_label_values(&[label]);
-        }
+        metrics.init_labels();
         Ok(metrics)
+    }
+
+    fn gate_timeouts(section: &Section<'_>) -> Result<IntCounterVec, MetricsError> {
+        section.counters(
+            "warm_gate_timeouts_total",
+            "Times a required job was not done by its deadline and traffic was let in.",
+            &["job"],
+        )
+    }
+
+    fn governing(section: &Section<'_>) -> Result<(IntGauge, IntCounterVec), MetricsError> {
+        let budget = section.gauge(
+            "warm_budget_rows_per_second",
+            "How many rows a second warm jobs of this instance may read now.",
+        )?;
+        let slowdowns = section.counters(
+            "warm_slowdowns_total",
+            "Times the budget was halved, by the sign of strain.",
+            &["sign"],
+        )?;
+        Ok((budget, slowdowns))
+    }
+
+    fn init_labels(&self) {
+        for label in ConnectError::LABELS {
+            self.connect_errors.with_label_values(&[label]);
+        }
+        for strain in Strain::ALL {
+            self.slowdowns.with_label_values(&[strain.label()]);
+        }
     }
 
     /// Makes the series of a job appear at zero.
     pub(crate) fn init_job(&self, job: &str) {
-        for counters in [&self.rows, &self.keys, &self.bytes, &self.gate_timeouts] {
+        for counters in [
+            &self.rows,
+            &self.keys,
+            &self.kept,
+            &self.bytes,
+            &self.gate_timeouts,
+        ] {
             counters.with_label_values(&[job]);
         }
         self.running.with_label_values(&[job]);
@@ -125,6 +166,70 @@ impl Metrics {
         }
         for outcome in OUTCOMES {
             self.runs.with_label_values(&[job, outcome]);
+        }
+    }
+
+    /// What a run of `job` counts, looked up once and not for each row.
+    pub(crate) fn of_job(&self, job: &str) -> JobSeries {
+        let labels = &[job];
+        JobSeries(Some(Counted {
+            rows: self.rows.with_label_values(labels),
+            keys: self.keys.with_label_values(labels),
+            kept: self.kept.with_label_values(labels),
+            bytes: self.bytes.with_label_values(labels),
+            job: job.to_owned(),
+            skipped: self.skipped.clone(),
+            errors: self.errors.clone(),
+        }))
+    }
+}
+
+/// What a run counts; a dry one counts nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct JobSeries(Option<Counted>);
+
+#[derive(Debug, Clone)]
+struct Counted {
+    rows: IntCounter,
+    keys: IntCounter,
+    kept: IntCounter,
+    bytes: IntCounter,
+    job: String,
+    skipped: IntCounterVec,
+    errors: IntCounterVec,
+}
+
+impl JobSeries {
+    /// Of a run that is not counted.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn rows(&self, rows: u64) {
+        if let Some(counted) = &self.0 {
+            counted.rows.inc_by(rows);
+        }
+    }
+
+    pub(crate) fn written(&self, keys: u64, kept: u64, bytes: u64) {
+        if let Some(counted) = &self.0 {
+            counted.keys.inc_by(keys);
+            counted.kept.inc_by(kept);
+            counted.bytes.inc_by(bytes);
+        }
+    }
+
+    pub(crate) fn skipped(&self, skip: Skip, rows: u64) {
+        if let Some(counted) = &self.0 {
+            let labels = &[counted.job.as_str(), skip.label()];
+            counted.skipped.with_label_values(labels).inc_by(rows);
+        }
+    }
+
+    pub(crate) fn error(&self, kind: ErrorKind) {
+        if let Some(counted) = &self.0 {
+            let labels = &[counted.job.as_str(), kind.label()];
+            counted.errors.with_label_values(labels).inc();
         }
     }
 }

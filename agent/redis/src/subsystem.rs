@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lamplighter_core::ask::Questions;
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::Fault;
 use lamplighter_core::fleet::FleetDesk;
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
+use lamplighter_core::load::LoadSource;
 use lamplighter_core::net::{BindError, Sockets};
 use lamplighter_core::secret::Secret;
 use lamplighter_core::tls::TlsError;
@@ -19,9 +21,10 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::config::{Config, ServerKind};
 use crate::endpoint::{Endpoint, EndpointParts};
 use crate::fleet::Roll;
+use crate::heat::Heat;
 use crate::metrics::Metrics;
 use crate::upstream::{Dialer, Link, Monitor, SetupError};
-use crate::warm::{Doorkeeper, Job, JobConfig, JobContext, JobError};
+use crate::warm::{Desk, Doorkeeper, Governor, Job, JobConfig, JobContext, JobError, Seat};
 use crate::writes::Carrier;
 
 /// Redis and the jobs that warm it.
@@ -37,6 +40,8 @@ pub struct Redis {
     endpoint: Option<Endpoint>,
     /// What clients of the endpoint have to give.
     password: Option<Secret>,
+    load: Option<LoadSource>,
+    questions: Option<Questions>,
 }
 
 /// What the subsystem gets from other parts of the agent.
@@ -46,6 +51,8 @@ pub struct Links {
     pub mysql_socket: Option<PathBuf>,
     /// Tokens of the machine's identity for Redis.
     pub tokens: Option<TokenSource>,
+    /// How much MySQL has to do.
+    pub mysql_load: Option<LoadSource>,
 }
 
 /// Why the subsystem could not be set up; no server has been asked yet.
@@ -106,8 +113,10 @@ impl Redis {
             .collect::<Result<Vec<_>, _>>()?;
         let socket = match links.mysql_socket {
             Some(socket) => socket,
-            None if jobs.is_empty() => PathBuf::new(),
-            None => return Err(StartError::NoSocket),
+            None if jobs.iter().any(|job: &Job| job.config.source.is_sql()) => {
+                return Err(StartError::NoSocket);
+            }
+            None => PathBuf::new(),
         };
         for job in &jobs {
             metrics.init_job(&job.config.name);
@@ -122,6 +131,8 @@ impl Redis {
             writes: None,
             endpoint,
             password,
+            load: links.mysql_load,
+            questions: None,
         })
     }
 
@@ -129,6 +140,13 @@ impl Redis {
     #[must_use]
     pub fn carry_writes(mut self, errands: Errands, instance: InstanceView) -> Self {
         self.writes = Some((errands, instance));
+        self
+    }
+
+    /// Has the jobs answer what people ask.
+    #[must_use]
+    pub fn answering(mut self, questions: Questions) -> Self {
+        self.questions = Some(questions);
         self
     }
 
@@ -151,20 +169,29 @@ impl Redis {
         // first those that traffic waits for
         let mut jobs = self.jobs;
         jobs.sort_by_key(|job| !job.config.required);
+        let metrics = &self.metrics;
         let slots = Arc::new(Semaphore::new(usize::from(self.config.warm_jobs_max)));
+        let governor = Arc::new(Governor::new(
+            self.config.warm_rows_per_second,
+            metrics.budget.clone(),
+            metrics.slowdowns.clone(),
+        ));
         let owner: Arc<str> = owner().into();
         let holdoffs = self.config.prefix.iter();
         let holdoffs = holdoffs.filter_map(|rule| Some((rule.prefix.clone(), rule.holdoff?.get())));
         let holdoffs: Arc<[_]> = holdoffs.collect();
+        let mut seats = Vec::new();
         for job in jobs {
-            let name = job.config.name.as_str();
-            let health = scope.health().part(&format!("warm:{name}"));
+            let (seat, errands) = Seat::new(job.standing());
+            seats.push(seat);
+            let health = scope.health().part(&format!("warm:{}", job.config.name));
             let gate = job.config.required.then(|| {
+                let name = job.config.name.as_str();
                 Doorkeeper::new(
                     health.gate(),
                     job.config.gate_deadline.get(),
                     name,
-                    self.metrics.gate_timeouts.with_label_values(&[name]),
+                    metrics.gate_timeouts.with_label_values(&[name]),
                     scope.tasks(),
                 )
             });
@@ -174,16 +201,23 @@ impl Redis {
                 kind: self.config.kind,
                 write_timeout: self.config.write_timeout.get(),
                 socket: self.socket.clone(),
+                load: self.load.clone(),
                 holdoffs: Arc::clone(&holdoffs),
                 owner: Arc::clone(&owner),
                 slots: Arc::clone(&slots),
-                metrics: self.metrics.clone(),
+                governor: Arc::clone(&governor),
+                metrics: metrics.clone(),
                 tasks: scope.tasks().clone(),
                 health,
                 gate,
+                errands,
                 alive: alive.clone(),
             };
             scope.spawn("warm job", job.live(context));
+        }
+        if let Some(questions) = self.questions {
+            let desk = Desk { seats, questions };
+            scope.spawn("warm desk", desk.answer(scope.tasks().clone()));
         }
     }
 }
@@ -215,6 +249,7 @@ impl Subsystem for Redis {
                 approach: self.dialer.approach(),
                 password: self.password.take(),
                 metrics: self.metrics.endpoint.clone(),
+                heat: Heat::new(self.jobs.iter().filter_map(Job::hot_list)),
             };
             let endpoint = endpoint.start(&self.config, parts, scope.tasks());
             if self.config.kind == ServerKind::Cluster {

@@ -1,12 +1,13 @@
 //! `status`, `drain`, `undrain`, `reload`: what is asked of the running agent, and its answers for people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use lamplighter_core::fault::chain;
 use lamplighter_health::Status;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::admin::{self, AdminError, Answer};
 use super::{AdminArgs, DrainArgs, FAILED, StatusArgs, USAGE, complain, complain_all, print};
@@ -154,6 +155,36 @@ fn ask_status(socket: &std::path::Path) -> Result<Status, AdminError> {
 fn message(answer: &Answer) -> String {
     serde_json::from_str::<Outcome>(&answer.body)
         .map_or_else(|_| answer.body.clone(), |outcome| outcome.message)
+}
+
+/// Asks the running agent something whose answer is JSON; gives the answer as it came, too.
+pub(super) fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: &str,
+    target: &str,
+) -> Result<(Answer, T), ExitCode> {
+    let answer = admin::ask(socket, method, target).map_err(|error| unanswered(&error))?;
+    if answer.status != 200 {
+        return Err(refused(&answer));
+    }
+    match serde_json::from_str(&answer.body) {
+        Ok(value) => Ok((answer, value)),
+        Err(_) => Err(unanswered(&AdminError::Malformed {
+            path: socket.to_owned(),
+        })),
+    }
+}
+
+/// Names hold nothing that a URL would mind, but they come from the command line.
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
 }
 
 pub(super) fn refused(answer: &Answer) -> ExitCode {

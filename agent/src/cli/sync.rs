@@ -1,7 +1,7 @@
 //! `sync status | plan | run | rollback | verify`: files, as an operator sees them.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use lamplighter_sync::{Config, JobStatus, PassSummary, PlanLine, PlanSummary, Ve
 use serde::Deserialize;
 use serde_json::json;
 
-use super::admin::{self, AdminError, Answer};
-use super::status::{refused, socket, span, unanswered};
+use super::admin::{self, AdminError};
+use super::status::{ask, encoded, refused, socket, span, unanswered};
 use super::{AdminArgs, FAILED, USAGE, complain, complain_all, print};
 use crate::app::instance;
 use crate::config;
@@ -163,35 +163,6 @@ fn status(args: &StatusArgs) -> ExitCode {
         }
         Err(code) => code,
     }
-}
-
-fn ask<T: for<'de> Deserialize<'de>>(
-    socket: &Path,
-    method: &str,
-    target: &str,
-) -> Result<(Answer, T), ExitCode> {
-    let answer = admin::ask(socket, method, target).map_err(|error| unanswered(&error))?;
-    if answer.status != 200 {
-        return Err(refused(&answer));
-    }
-    match serde_json::from_str(&answer.body) {
-        Ok(value) => Ok((answer, value)),
-        Err(_) => Err(unanswered(&AdminError::Malformed {
-            path: socket.to_owned(),
-        })),
-    }
-}
-
-/// Names hold nothing that a URL would mind, but they come from the command line.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }
 
 fn render(status: &JobStatus) -> String {

@@ -58,7 +58,7 @@ fn a_wrong_password_is_said_and_a_right_one_needs_no_restart() {
 
 #[test]
 fn an_acl_user_with_the_rights_that_check_names_is_enough() {
-    let rights = "~kv:* ~lmp:* +set +get +del +incr +pexpire +pttl +time +ping +watch +multi +exec +eval +evalsha +script|load";
+    let rights = "~kv:* ~lmp:* +set +get +del +exists +hset +incr +pexpire +pttl +time +ping +watch +multi +exec +eval +evalsha +script|load";
     let redis = Server::builder()
         .tls()
         .config(&format!("user warm on >{PASSWORD} {rights}"))

@@ -167,3 +167,17 @@ fn a_key_that_was_changed_since_its_row_was_read_is_left_as_it_is() {
     );
     assert_eq!(dbsize(&redis, "kv:*"), 0);
 }
+
+#[test]
+fn fifty_instances_that_start_together_run_a_job_once() {
+    let (redis, mysql) = (tls_redis(), shared_mysql(""));
+    let fleet: Vec<_> = (0..50)
+        .map(|_| Instance::start(&redis, mysql.clone(), "", &[SLOW_KV]))
+        .collect();
+    for instance in &fleet {
+        instance.wait_metric(SUCCESS, 1.0);
+    }
+    let rows: f64 = fleet.iter().map(|instance| instance.metric(ROWS)).sum();
+    assert_eq!(rows, 1000.0);
+    assert_eq!(redis.cli(&["GET", "lmp:gen:{kv}"]), "1");
+}

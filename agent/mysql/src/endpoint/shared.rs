@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lamplighter_core::load::MysqlLoad;
 use lamplighter_core::net::HostPort;
 
 use crate::balance::{self, Candidate, Choice};
@@ -102,6 +103,26 @@ impl Shared {
             turn: AtomicUsize::new(0),
             login_timeout: config.login_timeout.get(),
             attention: Arc::new(Attention::new(config.pool.busy_poll)),
+        }
+    }
+
+    /// How much the servers have to do.
+    pub(super) fn load(&self) -> MysqlLoad {
+        let lags = self.replicas.iter().filter_map(|replica| {
+            let labels = &[replica.pool.name()];
+            let lag = self.metrics.replica_lag.with_label_values(labels);
+            Duration::try_from_secs_f64(lag.get()).ok()
+        });
+        let waits = &self.metrics.wait_seconds;
+        MysqlLoad {
+            waited: Duration::try_from_secs_f64(waits.get_sample_sum()).unwrap_or_default(),
+            statements: waits.get_sample_count(),
+            lag: lags.max(),
+            lag_max: self.monitor.lag_max.get(),
+            behind_max: match self.replicas.is_empty() {
+                true => Duration::ZERO,
+                false => self.monitor.behind_max(),
+            },
         }
     }
 

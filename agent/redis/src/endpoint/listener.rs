@@ -17,6 +17,7 @@ use super::lease::Leases;
 use super::rules::Rules;
 use super::session::Session;
 use crate::config::{Config, ServerKind};
+use crate::heat::Heat;
 use crate::metrics::EndpointMetrics;
 use crate::server::{Approach, Common, PrivatePool, Router, RouterConfig};
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     /// Whether a read that nobody can answer is a miss.
     pub(crate) misses: bool,
+    pub(crate) heat: Heat,
     /// Bytes of replies that clients have not read yet.
     pub(crate) unread: Arc<AtomicUsize>,
     common: Arc<Common>,
@@ -70,6 +72,8 @@ pub(crate) struct EndpointParts {
     pub(crate) approach: Approach,
     pub(crate) password: Option<Secret>,
     pub(crate) metrics: EndpointMetrics,
+    /// Where it counts which keys are read.
+    pub(crate) heat: Heat,
 }
 
 impl Endpoint {
@@ -128,6 +132,7 @@ impl Endpoint {
             password: parts.password,
             tasks: tasks.clone(),
             misses,
+            heat: parts.heat,
             unread: Arc::default(),
             common,
             ids: AtomicU64::new(1),

@@ -2,19 +2,51 @@
 //! that does not fit is an error, never a guess. Pure; no IO.
 
 use redis::{Cmd, Pipeline, ServerError, Value, cmd};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::keyset::Key;
 use crate::config::ServerKind;
 
 /// A key to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
+    pub(crate) payload: Payload,
     /// Life in milliseconds.
     pub(crate) ttl_ms: u64,
+    pub(crate) keep: Keep,
     /// For keys under a hold-off.
     pub(crate) guard: Option<Guard>,
+}
+
+/// What stands under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Payload {
+    Text(Vec<u8>),
+    /// Names and values of fields, by turns; at least one pair.
+    Hash(Vec<Vec<u8>>),
+}
+
+impl Payload {
+    /// Its bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Hash(fields) => fields.iter().map(Vec::len).sum(),
+        }
+    }
+}
+
+/// Which key that is there already stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// None.
+    Nothing,
+    /// Every key.
+    Everything,
+    /// A key with so many milliseconds to live, or without an end.
+    AliveFor(u64),
 }
 
 /// What keeps an old value from being written over a newer one.
@@ -26,17 +58,29 @@ pub(crate) struct Guard {
     pub(crate) until: Instant,
 }
 
-/// Writes unless there is a tombstone; 0 if there is one.
+/// Writes unless there is a tombstone (the second key) or what is there is to stay; 0 if it did not write.
 const UNLESS: &str = "\
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end
-return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
+local keep = tonumber(ARGV[2])
+if keep >= 0 then
+  local left = redis.call('PTTL', KEYS[1])
+  if left == -1 or left >= keep then return 0 end
+end
+if #ARGV == 3 then
+  return redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[1])
+end
+redis.call('DEL', KEYS[1])
+for i = 3, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+return redis.call('PEXPIRE', KEYS[1], ARGV[1])";
 
 impl Entry {
     /// Bytes of key and value.
     pub(crate) fn size(&self) -> usize {
-        self.key.len() + self.value.len()
+        self.key.len() + self.payload.size()
     }
 }
 
@@ -46,6 +90,17 @@ pub(crate) struct Batch {
     pub(crate) entries: Vec<Entry>,
     /// Bytes of all keys and values.
     pub(crate) bytes: usize,
+    /// How far the run is once this batch is written.
+    pub(crate) checkpoint: Option<Checkpoint>,
+}
+
+/// A place from which a run can go on: every row before it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Checkpoint {
+    /// The keyset column of the last row.
+    pub(crate) last: Key,
+    pub(crate) rows: u64,
+    pub(crate) skipped: u64,
 }
 
 /// Fills batches up to a number of keys or bytes.
@@ -85,6 +140,11 @@ impl Batcher {
         None
     }
 
+    /// From here on the run could go on once all that was added is written.
+    pub(crate) fn mark(&mut self, checkpoint: Checkpoint) {
+        self.open.checkpoint = Some(checkpoint);
+    }
+
     /// What is left, if anything.
     pub(crate) fn take(&mut self) -> Option<Batch> {
         if self.open.entries.is_empty() {
@@ -98,8 +158,8 @@ impl Batcher {
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// Every key is written.
-    Written,
+    /// Every key is written, but for so many that were to stay as they are.
+    Written { kept: usize },
     /// Another instance has taken the job over (or Redis has lost its data): nothing more may be written. With
     /// [`ServerKind::Single`] nothing of this batch was.
     Superseded,
@@ -120,7 +180,7 @@ pub(crate) fn watch(generation_key: &str) -> Pipeline {
 /// Whether the replies to [`watch`] say that the generation is still `generation`.
 pub(crate) fn watched(replies: &[Value], generation: u64) -> Outcome {
     match replies {
-        [Value::Okay, seen] => still(seen, generation),
+        [Value::Okay, seen] => still(seen, generation, 0),
         [Value::ServerError(first), _] | [_, Value::ServerError(first)] => Outcome::Refused {
             refused: 0,
             first: first.clone(),
@@ -152,22 +212,36 @@ pub(crate) fn write(batch: &Batch, kind: ServerKind, generation_key: &str) -> Pi
 }
 
 fn set(entry: &Entry) -> Cmd {
-    let Some(guard) = &entry.guard else {
+    let Entry {
+        key,
+        payload,
+        ttl_ms,
+        keep,
+        guard,
+    } = entry;
+    if let (Payload::Text(text), None, Keep::Nothing | Keep::Everything) = (payload, guard, keep) {
         let mut set = cmd("SET");
-        set.arg(&*entry.key)
-            .arg(&*entry.value)
-            .arg("PX")
-            .arg(entry.ttl_ms);
+        set.arg(&**key).arg(&**text).arg("PX").arg(*ttl_ms);
+        if *keep == Keep::Everything {
+            set.arg("NX");
+        }
         return set;
-    };
+    }
     let mut unless = cmd("EVAL");
-    unless
-        .arg(UNLESS)
-        .arg(2)
-        .arg(&*entry.key)
-        .arg(&*guard.tombstone)
-        .arg(&*entry.value)
-        .arg(entry.ttl_ms);
+    unless.arg(UNLESS).arg(1 + usize::from(guard.is_some()));
+    unless.arg(&**key);
+    if let Some(guard) = guard {
+        unless.arg(&*guard.tombstone);
+    }
+    unless.arg(*ttl_ms).arg(match keep {
+        Keep::Nothing => -1,
+        Keep::Everything => 0,
+        Keep::AliveFor(millis) => i64::try_from(*millis).unwrap_or(i64::MAX),
+    });
+    match payload {
+        Payload::Text(text) => unless.arg(&**text),
+        Payload::Hash(fields) => unless.arg(fields),
+    };
     unless
 }
 
@@ -186,7 +260,7 @@ pub(crate) fn account(
                 first: first.clone(),
             },
             [seen, sets @ ..] if sets.len() == keys => match account_sets(sets) {
-                Outcome::Written => still(seen, generation),
+                Outcome::Written { kept } => still(seen, generation, kept),
                 other => other,
             },
             _ => Outcome::Confused,
@@ -215,8 +289,8 @@ fn account_transaction(replies: &[Value], keys: usize, generation: u64) -> Outco
     match exec {
         Value::Nil => Outcome::Superseded,
         Value::Array(sets) if sets.len() == keys => match account_sets(sets) {
-            Outcome::Written => match watch {
-                Value::Okay => still(seen, generation),
+            Outcome::Written { kept } => match watch {
+                Value::Okay => still(seen, generation, kept),
                 // the batch is written; the next one must not go without its watch
                 _ => Outcome::Confused,
             },
@@ -231,12 +305,14 @@ fn account_transaction(replies: &[Value], keys: usize, generation: u64) -> Outco
 }
 
 fn account_sets(sets: &[Value]) -> Outcome {
-    let mut refused = 0;
+    let (mut refused, mut kept) = (0, 0);
     let mut first = None;
     for reply in sets {
         match reply {
-            // 0: it was changed since it was read
-            Value::Okay | Value::Int(0) => {}
+            // 1: a hash and its end
+            Value::Okay | Value::Int(1) => {}
+            // it was there, or was changed since it was read
+            Value::Nil | Value::Int(0) => kept += 1,
             Value::ServerError(error) => {
                 refused += 1;
                 first.get_or_insert(error);
@@ -245,7 +321,7 @@ fn account_sets(sets: &[Value]) -> Outcome {
         }
     }
     match first {
-        None => Outcome::Written,
+        None => Outcome::Written { kept },
         Some(first) => Outcome::Refused {
             refused,
             first: first.clone(),
@@ -253,9 +329,11 @@ fn account_sets(sets: &[Value]) -> Outcome {
     }
 }
 
-fn still(seen: &Value, generation: u64) -> Outcome {
+fn still(seen: &Value, generation: u64, kept: usize) -> Outcome {
     match seen {
-        Value::BulkString(text) if *text == generation.to_string().into_bytes() => Outcome::Written,
+        Value::BulkString(text) if *text == generation.to_string().into_bytes() => {
+            Outcome::Written { kept }
+        }
         Value::BulkString(_) | Value::Nil => Outcome::Superseded,
         Value::ServerError(first) => Outcome::Refused {
             refused: 0,

@@ -1,10 +1,19 @@
 //! The tables `[[warm]]`. Pure; no IO.
 
+mod choices;
+mod cron;
+
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use lamplighter_core::config::Problem;
+use lamplighter_core::net::HostPort;
 use lamplighter_core::units::{Bytes, Millis, Percent};
 use serde::{Deserialize, Serialize};
+
+pub use choices::{Binary, Mode, ReadFrom, Source, Start, Types, ValueFormat};
+pub use cron::{CronError, CronTimes};
 
 use super::query::Query;
 use super::template::Template;
@@ -12,15 +21,39 @@ use super::template::Template;
 /// The largest value Redis takes (`proto-max-bulk-len`).
 const REDIS_VALUE_MAX: Bytes = Bytes::from_mib(512);
 
-/// One table `[[warm]]`: rows of a query become keys.
+/// One table `[[warm]]`: what is made warm, from where, and when.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobConfig {
     /// The job's name: metric label and part of its keys in Redis. Letters, digits, `-` and `_`, at most 64.
     pub name: String,
-    /// One SELECT with one `?`, the keyset parameter, and with ORDER BY and LIMIT (the page), as in
-    /// `SELECT id, name FROM products WHERE id > ? ORDER BY id LIMIT 1000`.
+    /// Where values come from. Default `"sql"`.
+    #[serde(default)]
+    pub source: Source,
+    /// With `source = "sql"` one SELECT with one `?`, the keyset parameter, and with ORDER BY and LIMIT (the page), as in
+    /// `SELECT id, name FROM products WHERE id > ? ORDER BY id LIMIT 1000`. With `source = "hot-keys"` one whose `?` is a list, as in
+    /// `SELECT id, name FROM products WHERE id IN (?)`. Default: none; other sources have no query.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub query: String,
+    /// Which servers the query may ask. Default `"replica"`.
+    #[serde(default)]
+    pub read_from: ReadFrom,
+    /// With `source = "file"`: a JSON object on each line, as if it were a row. With `source = "urls"`: a path on each line, beside
+    /// `urls`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// With `source = "urls"`: the paths to ask for, as in `["/", "/shop"]`, in this order. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// The local web server that is asked for them. Default `"127.0.0.1:80"`.
+    #[serde(default = "default::web")]
+    pub web: HostPort,
+    /// What the web server is told as `Host`. Default: none; that is the host of `web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// How many of the keys that are asked for most are kept warm, with `source = "hot-keys"`. Default 1000.
+    #[serde(default = "default::hot_keys")]
+    pub hot_keys: u32,
     /// The schema the query runs in. Default: none; the query then names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
@@ -32,7 +65,9 @@ pub struct JobConfig {
     /// binary or date. Default: the first column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyset: Option<String>,
-    /// The Redis key of a row: text with `{column}`; a brace of its own is doubled, as in `{{shop}}:{id}`.
+    /// The Redis key of a row: text with `{column}`; a brace of its own is doubled, as in `{{shop}}:{id}`. Default: none; needed with
+    /// every source but `urls`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
     /// The Redis value of a row. Default `"row-json"`.
     #[serde(default)]
@@ -46,6 +81,12 @@ pub struct JobConfig {
     /// What happens to binary columns. Default `"refuse"`.
     #[serde(default)]
     pub binary: Binary,
+    /// What happens to keys that are there already. Default `"replace"`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// With `mode = "refresh"`: a key is written again when less than this of `ttl` is left. Default `"50%"`.
+    #[serde(default = "default::refresh_below")]
+    pub refresh_below: Percent,
     /// How long a key lives. Default `"1h"`.
     #[serde(default = "default::ttl")]
     pub ttl: Millis,
@@ -58,6 +99,12 @@ pub struct JobConfig {
     /// How often it runs after that, once for the whole fleet. Default: never again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Millis>,
+    /// When it runs, as in crontab(5) and in UTC, once for the whole fleet, as in `"15 4 * * *"`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<CronTimes>,
+    /// Whether it runs again when Redis has lost its data (FLUSHALL, a cache without persistence that was restarted). Default true.
+    #[serde(default = "default::after_flush")]
+    pub after_flush: bool,
     /// Whether the instance takes no traffic before the job is done, here or elsewhere in the fleet. Default false.
     #[serde(default)]
     pub required: bool,
@@ -85,7 +132,23 @@ pub struct JobConfig {
 }
 
 mod default {
-    use super::{Bytes, Millis, Percent};
+    use super::{Bytes, HostPort, Millis, Percent};
+
+    pub(super) fn web() -> HostPort {
+        HostPort {
+            host: "127.0.0.1".to_owned(),
+            port: 80,
+        }
+    }
+    pub(super) const fn hot_keys() -> u32 {
+        1000
+    }
+    pub(super) const fn refresh_below() -> Percent {
+        Percent::new(50.0)
+    }
+    pub(super) const fn after_flush() -> bool {
+        true
+    }
 
     pub(super) const fn ttl() -> Millis {
         Millis::from_secs(3600)
@@ -119,65 +182,19 @@ mod default {
     }
 }
 
-/// Where the first page begins.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(untagged)]
-pub enum Start {
-    /// For a column of integers.
-    Number(i64),
-    /// For strings and dates.
-    Text(String),
-}
-
-impl Default for Start {
-    fn default() -> Self {
-        Self::Text(String::new())
-    }
-}
-
-/// What is written for a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ValueFormat {
-    /// A JSON object of all columns: `json_decode($value, true)` is `===` the row as PHP would have fetched it.
-    #[default]
-    RowJson,
-    /// `serialize($row)`, as phpredis with SERIALIZER_PHP, Laravel and WordPress store it.
-    RowPhp,
-    /// `igbinary_serialize($row)`, as phpredis with SERIALIZER_IGBINARY stores it.
-    RowIgbinary,
-    /// The value of one column, named by `column`, as it is.
-    Column,
-}
-
-/// How PHP would have typed the values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Types {
-    /// As PDO does since PHP 8.1, mysqli with prepared statements, and mysqli with MYSQLI_OPT_INT_AND_FLOAT_NATIVE: integers and
-    /// floats as numbers; DECIMAL, dates and integers above PHP_INT_MAX as strings.
-    #[default]
-    Native,
-    /// As `mysqli::query()` does otherwise, and PDO with ATTR_STRINGIFY_FETCHES: everything but NULL is a string.
-    Strings,
-}
-
-/// JSON has no binary strings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Binary {
-    /// A binary column is an error of the job: leave it out, or write HEX(column) in the query.
-    #[default]
-    Refuse,
-    /// Written as base64; PHP says `base64_decode($row["column"])`.
-    Base64,
-}
-
 impl JobConfig {
-    /// How long a result counts: until the next run is due, or as long as the keys live.
+    /// How long a result counts when no time of day says it: until the next run is due, or as long as the keys live.
     #[must_use]
     pub fn interval(&self) -> Millis {
         self.every.unwrap_or(self.ttl)
+    }
+
+    /// Whether it may write values that a replica gave, under keys that begin with `prefix`.
+    #[must_use]
+    pub fn may_be_behind_under(&self, prefix: &str) -> bool {
+        let from_replica = self.source.is_sql() && self.read_from == ReadFrom::Replica;
+        let own = Template::parse(&self.key).map_or_else(|_| String::new(), |key| key.prefix());
+        from_replica && (own.starts_with(prefix) || prefix.starts_with(&own))
     }
 
     /// Rules that serde cannot express, for this job alone; keys are relative to its table.
@@ -192,20 +209,19 @@ impl JobConfig {
                 "must be 1 to 64 letters, digits, \"-\" or \"_\"".into(),
             );
         }
-        if let Err(error) = Query::parse(&self.query) {
-            add("query", error.to_string());
+        match self.source {
+            Source::Sql | Source::HotKeys => self.query_problems(&mut add),
+            Source::File if self.file.is_none() => {
+                add("file", "is needed with source = \"file\"".into());
+            }
+            Source::File => {}
+            Source::Urls => self.url_problems(&mut add),
         }
-        if let Err(error) = Template::parse(&self.key) {
-            add("key", error.to_string());
+        if self.source != Source::Urls {
+            self.key_problems(&mut add);
         }
-        if self.value == ValueFormat::Column && self.column.is_none() {
-            add("column", "is needed with value = \"column\"".into());
-        }
-        if !self.at_boot && self.every.is_none() {
-            add(
-                "every",
-                "is needed when at_boot is false, or the job would never run".into(),
-            );
+        if self.every.is_some() && self.cron.is_some() {
+            add("cron", "and every exclude each other".into());
         }
         if self.required && !self.at_boot {
             add(
@@ -214,6 +230,62 @@ impl JobConfig {
             );
         }
         problems
+    }
+
+    fn query_problems(&self, add: &mut impl FnMut(&str, String)) {
+        let parsed = match self.source {
+            Source::HotKeys => Query::parse_list(&self.query),
+            _ => Query::parse(&self.query),
+        };
+        match parsed {
+            Err(error) => add("query", error.to_string()),
+            Ok(query) if self.value == ValueFormat::RowsJson && self.source == Source::Sql => {
+                if query.page_rows().is_none() {
+                    add(
+                        "query",
+                        "needs a LIMIT that is a number, so that a key whose rows a page cuts is noticed".into(),
+                    );
+                }
+            }
+            Ok(_) => {}
+        }
+        if self.source == Source::HotKeys && self.hot_keys == 0 {
+            add("hot_keys", "must be at least 1".into());
+        }
+    }
+
+    fn key_problems(&self, add: &mut impl FnMut(&str, String)) {
+        match Template::parse(&self.key) {
+            Err(error) => add("key", error.to_string()),
+            Ok(template) if self.source == Source::HotKeys && template.only_column().is_none() => {
+                let message = "must have one {column}, whose value in a key that is asked for goes into the list of the query";
+                add("key", message.into());
+            }
+            Ok(_) => {}
+        }
+        if self.value == ValueFormat::Column && self.column.is_none() {
+            add("column", "is needed with value = \"column\"".into());
+        }
+    }
+
+    fn url_problems(&self, add: &mut impl FnMut(&str, String)) {
+        if self.urls.is_empty() && self.file.is_none() {
+            add("urls", "or file is needed with source = \"urls\"".into());
+        }
+        if let Some(path) = self.urls.iter().find(|path| !is_path(path)) {
+            add(
+                "urls",
+                format!("{path:?} is no path: it must begin with / and hold no space"),
+            );
+        }
+        let host = self.web.host.as_str();
+        if host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+            add(
+                "web",
+                "must be on this machine: by way of a load balancer others would be made warm"
+                    .into(),
+            );
+        }
     }
 
     fn limits(&self) -> Vec<Problem> {
@@ -256,6 +328,11 @@ impl JobConfig {
     }
 }
 
+/// Whether `text` can stand in a request line (RFC 9112 section 3).
+pub(crate) fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The problems of all tables together, each with the number of its table from 0. `mysql_socket` says whether the
 /// MySQL endpoint listens on a unix socket, through which the queries run.
 #[must_use]
@@ -270,7 +347,7 @@ pub fn problems(jobs: &[JobConfig], mysql_socket: bool) -> Vec<(usize, Problem)>
                 Problem::new("name", "is the name of an earlier [[warm]], too"),
             ));
         }
-        if !mysql_socket {
+        if !mysql_socket && job.source.is_sql() {
             let message = "warm needs a unix listener in [mysql], as in listen = [\"unix:/run/lamplighter/mysql.sock\"]";
             problems.push((index, Problem::new("query", message)));
         }

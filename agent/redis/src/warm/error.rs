@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use lamplighter_core::fault::{Culprit, Fault, Retry};
 
+use super::crawl::PageError;
 use super::keyset::KeysetError;
+use super::lines::LineError;
 use super::template::BindError;
 use super::value::BinaryColumn;
 use crate::upstream::UpstreamError;
@@ -18,8 +20,10 @@ pub(crate) enum ErrorKind {
     MysqlQuery,
     /// A page took longer than `page_timeout`.
     MysqlTimeout,
-    /// The query's result does not fit the job.
+    /// The query's result, or the file, does not fit the job.
     Job,
+    /// The local web server.
+    Web,
     /// No connection to Redis, or it broke.
     Redis,
     /// Redis refused a write: out of memory.
@@ -31,11 +35,12 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::MysqlConnect,
         Self::MysqlQuery,
         Self::MysqlTimeout,
         Self::Job,
+        Self::Web,
         Self::Redis,
         Self::RedisOom,
         Self::RedisRefused,
@@ -48,6 +53,7 @@ impl ErrorKind {
             Self::MysqlQuery => "mysql_query",
             Self::MysqlTimeout => "mysql_timeout",
             Self::Job => "job",
+            Self::Web => "web",
             Self::Redis => "redis",
             Self::RedisOom => "redis_oom",
             Self::RedisRefused => "redis_refused",
@@ -73,12 +79,18 @@ pub(crate) enum RunError {
     Key(#[from] BindError),
     #[error(transparent)]
     Value(#[from] BinaryColumn),
+    #[error(transparent)]
+    Lines(#[from] LineError),
+    #[error("the web server is left alone")]
+    Web(#[from] PageError),
     #[error("more than {0} rows: raise rows_max, or have the query select fewer")]
     TooManyRows(u64),
     #[error(transparent)]
     Redis(#[from] UpstreamError),
     #[error("the lease was lost: {0}")]
     LeaseLost(&'static str),
+    #[error("another instance runs it now; its lease lasts for {0:?}")]
+    Busy(Duration),
     /// The agent is leaving: no error to report, the others go on.
     #[error("the agent is leaving")]
     Leaving,
@@ -99,13 +111,16 @@ impl RunError {
             Self::MysqlConnect { .. } | Self::MysqlSilent { .. } => ErrorKind::MysqlConnect,
             Self::MysqlQuery(_) => ErrorKind::MysqlQuery,
             Self::MysqlTimeout(_) => ErrorKind::MysqlTimeout,
-            Self::Keyset(_) | Self::Key(_) | Self::Value(_) | Self::TooManyRows(_) => {
-                ErrorKind::Job
-            }
+            Self::Keyset(_)
+            | Self::Key(_)
+            | Self::Value(_)
+            | Self::Lines(_)
+            | Self::TooManyRows(_) => ErrorKind::Job,
+            Self::Web(_) => ErrorKind::Web,
             Self::Redis(error) if error.is_oom() => ErrorKind::RedisOom,
             Self::Redis(UpstreamError::Refused { .. }) => ErrorKind::RedisRefused,
             Self::Redis(_) => ErrorKind::Redis,
-            Self::LeaseLost(_) | Self::Leaving => ErrorKind::LeaseLost,
+            Self::LeaseLost(_) | Self::Busy(_) | Self::Leaving => ErrorKind::LeaseLost,
         }
     }
 

@@ -2,11 +2,13 @@
 //! Integers, dates and binary strings can be compared here; the order of text is the server's collation, so for text
 //! only repetition can be seen. Pure; no IO.
 
+use serde::{Deserialize, Serialize};
+
 use super::config::Start;
 use super::value::{Column, Kind};
 
 /// A value of the keyset column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum Key {
     Integer(i128),
     Text(String),
@@ -34,6 +36,12 @@ pub(crate) enum KeysetError {
     NotGrowing(String),
     #[error("the keyset column {0} holds something its type does not allow")]
     Malformed(String),
+    #[error("all {0} rows of a page have one key, and there may be more: raise LIMIT")]
+    OneGroup(u64),
+    #[error(
+        "rows of one key do not have one value in the keyset column {0}: the keyset must be what the key is made of"
+    )]
+    Groups(String),
 }
 
 /// The position between two rows.
@@ -45,6 +53,10 @@ pub(crate) struct Cursor {
     /// last key is the same page again, so a job that does not end repeats a remembered key sooner or later).
     remembered: Option<Key>,
     pages: u64,
+    /// For rows that belong together: the column's value in the group before the one at hand.
+    before: Option<Key>,
+    /// Groups that began in the page at hand.
+    groups: u64,
 }
 
 impl Cursor {
@@ -54,7 +66,45 @@ impl Cursor {
             last: None,
             remembered: None,
             pages: 0,
+            before: None,
+            groups: 0,
         }
+    }
+
+    /// A cursor that goes on behind `last`.
+    pub(crate) fn resume(start: Start, last: Key) -> Self {
+        Self {
+            last: Some(last),
+            ..Self::new(start)
+        }
+    }
+
+    /// The column's value in the last row.
+    pub(crate) const fn last(&self) -> Option<&Key> {
+        self.last.as_ref()
+    }
+
+    /// As [`Self::advance`], but several rows in a row may have the same value. Whether this one has another than the row before.
+    pub(crate) fn advance_group(
+        &mut self,
+        column: &Column,
+        cell: Option<&[u8]>,
+    ) -> Result<bool, KeysetError> {
+        let bytes = cell.ok_or_else(|| KeysetError::Null(column.name.clone()))?;
+        if self.last.as_ref() == Some(&read(column, bytes)?) {
+            return Ok(false);
+        }
+        let before = self.last.clone();
+        self.advance(column, cell)?;
+        self.before = before;
+        self.groups += 1;
+        Ok(true)
+    }
+
+    /// The group at hand may have been cut: the next page begins with it. Whether there was a whole one before it in this page.
+    pub(crate) fn step_back(&mut self) -> bool {
+        self.last = self.before.take();
+        std::mem::take(&mut self.groups) > 1
     }
 
     /// SQL for the parameter: what every row of the next page is greater than.
@@ -104,6 +154,7 @@ impl Cursor {
     /// A page with rows has ended.
     pub(crate) fn end_page(&mut self, column: &Column) -> Result<(), KeysetError> {
         self.pages += 1;
+        self.groups = 0;
         if self.last.is_some() && self.last == self.remembered {
             return Err(KeysetError::NotGrowing(column.name.clone()));
         }
@@ -133,6 +184,11 @@ fn read(column: &Column, bytes: &[u8]) -> Result<Key, KeysetError> {
             return Err(KeysetError::Type(column.name.clone()));
         }
     })
+}
+
+/// Text as SQL, compared with a column of integers as the integer it is.
+pub(crate) fn text_literal(bytes: &[u8]) -> String {
+    hex_literal("_utf8mb4", bytes)
 }
 
 /// A string as SQL that needs no escaping (MySQL manual, "Hexadecimal Literals" and "Character Set Introducers").

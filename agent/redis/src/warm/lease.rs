@@ -4,6 +4,9 @@
 //! - `lmp:lease:{job}`: who runs it now; vanishes by itself when that instance falls silent.
 //! - `lmp:gen:{job}`: the number of the run, raised with each lease. Writes are fenced with it.
 //! - `lmp:m:{job}:FINGERPRINT`: the result of the last run; the other instances see in it that there is nothing to do.
+//! - `lmp:w:{job}`: is there without an end once a run has ended well. Azure's default policy (volatile-lru) never evicts a key without an
+//!   end, so when it is gone Redis has lost its data.
+//! - `lmp:at:{job}:FINGERPRINT`: how far the run under way came; whoever continues it begins there.
 //!
 //! The lease is for economy, the fence for correctness: after a failover of Redis two instances may both hold the lease,
 //! but only the one with the newer generation can go on writing.
@@ -17,6 +20,7 @@ use tokio::time::Instant;
 use super::config::JobConfig;
 use super::error::RunError;
 use super::schedule::{Done, fingerprint};
+use super::writer::Saved;
 use crate::upstream::{Link, UpstreamError};
 
 /// Takes the lease and a new generation, or says how long the other's lease lasts (milliseconds, negative).
@@ -46,10 +50,23 @@ if redis.call('GET', KEYS[2]) ~= ARGV[2] then
   return 0
 end
 redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
+redis.call('SET', KEYS[4], ARGV[2])
+redis.call('DEL', KEYS[5])
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
 end
 return 1";
+
+/// Notes how far the run came if the generation is still ours.
+const SAVE: &str = "\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1";
+
+/// So long a run may be continued; rows written before that are to be written again.
+const SAVED_TTL: Duration = Duration::from_secs(600);
 
 /// A result is kept for this long at least: it also shows that the cache has not been flushed since. It is read all the
 /// time, so it is the last thing an LRU policy evicts.
@@ -61,6 +78,8 @@ pub(crate) struct JobKeys {
     lease: String,
     pub(crate) generation: String,
     done: String,
+    sentinel: String,
+    saved: String,
 }
 
 impl JobKeys {
@@ -70,26 +89,44 @@ impl JobKeys {
             lease: format!("lmp:lease:{{{name}}}"),
             generation: format!("lmp:gen:{{{name}}}"),
             done: format!("lmp:m:{{{name}}}:{}", fingerprint(job)),
+            sentinel: format!("lmp:w:{{{name}}}"),
+            saved: format!("lmp:at:{{{name}}}:{}", fingerprint(job)),
         }
     }
 }
 
-/// Redis' clock (milliseconds since 1970) and the job's last result.
-pub(crate) async fn look(
-    link: &Link,
-    keys: &JobKeys,
-) -> Result<(u64, Option<Done>), UpstreamError> {
+/// What Redis knows of a job.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Redis' clock, in milliseconds since 1970.
+    pub(crate) now_ms: u64,
+    /// The last result.
+    pub(crate) done: Option<Done>,
+    /// The sign that Redis has not lost its data since a run ended.
+    pub(crate) sentinel: bool,
+}
+
+/// TIME, the result, the sentinel.
+type Looked = ((u64, u64), Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Asks Redis for its clock and for what it knows of the job.
+pub(crate) async fn look(link: &Link, keys: &JobKeys) -> Result<Seen, UpstreamError> {
     let mut connection = link.get()?;
-    let ((seconds, micros), done): ((u64, u64), Option<Vec<u8>>) = redis::pipe()
+    let ((seconds, micros), done, sentinel): Looked = redis::pipe()
         .cmd("TIME")
         .cmd("GET")
         .arg(&keys.done)
+        .cmd("GET")
+        .arg(&keys.sentinel)
         .query_async(&mut connection)
         .await
         .map_err(|error| link.failed(error))?;
-    // a result that cannot be read is none
-    let done = done.and_then(|json| serde_json::from_slice(&json).ok());
-    Ok((seconds * 1000 + micros / 1000, done))
+    Ok(Seen {
+        now_ms: seconds * 1000 + micros / 1000,
+        // a result that cannot be read is none
+        done: done.and_then(|json| serde_json::from_slice(&json).ok()),
+        sentinel: sentinel.is_some(),
+    })
 }
 
 /// What an attempt to take the lease came to.
@@ -188,15 +225,20 @@ impl Lease {
 
     /// Leaves the result for `keep` or longer and gives the lease back. Returns it with its time.
     pub(crate) async fn finish(&self, mut done: Done, keep: Duration) -> Result<Done, RunError> {
-        let (now_ms, _) = look(&self.link, &self.keys).await?;
-        done.finished_ms = now_ms;
+        done.finished_ms = look(&self.link, &self.keys).await?.now_ms;
         done.generation = self.generation;
         let json = serde_json::to_string(&done).unwrap_or_default();
         let keep = (keep * 2).max(RESULT_TTL_MIN);
         let kept: i64 = run(
             &self.link,
             FINISH,
-            &[&self.keys.lease, &self.keys.generation, &self.keys.done],
+            &[
+                &self.keys.lease,
+                &self.keys.generation,
+                &self.keys.done,
+                &self.keys.sentinel,
+                &self.keys.saved,
+            ],
             &[
                 &self.owner,
                 &self.generation.to_string(),
@@ -210,6 +252,26 @@ impl Lease {
         } else {
             Err(RunError::LeaseLost("another instance took it at the end"))
         }
+    }
+
+    /// Notes how far the run came.
+    pub(crate) async fn save(&self, saved: &Saved) -> Result<(), UpstreamError> {
+        let json = serde_json::to_string(saved).unwrap_or_default();
+        let keys = [&*self.keys.generation, &*self.keys.saved];
+        let generation = self.generation.to_string();
+        let args = [&*generation, &*json, &*millis(SAVED_TTL)];
+        run::<i64>(&self.link, SAVE, &keys, &args).await.map(drop)
+    }
+
+    /// How far a run came that did not end, not long ago. What cannot be read is nothing.
+    pub(crate) async fn saved(&self) -> Option<Saved> {
+        let mut connection = self.link.get().ok()?;
+        let json: Option<Vec<u8>> = redis::cmd("GET")
+            .arg(&self.keys.saved)
+            .query_async(&mut connection)
+            .await
+            .ok()?;
+        serde_json::from_slice(&json?).ok()
     }
 
     /// Gives the lease back after a run that did not succeed, so that another instance need not wait for its end.

@@ -103,6 +103,89 @@ impl RowPhp {
     }
 }
 
+/// How a row becomes a Redis hash, as `$redis->hMSet($key, $row)` writes it: PHP makes strings of all values, and an empty one of NULL.
+#[derive(Debug)]
+pub(crate) struct RowHash {
+    fields: Vec<(Vec<u8>, usize, Kind)>,
+    types: Types,
+}
+
+impl RowHash {
+    /// Plans for `columns`; of several with one name the last gives the value.
+    pub(crate) fn plan(columns: &[Column], types: Types) -> Self {
+        let last = |place: usize, name: &str| {
+            !columns
+                .iter()
+                .skip(place + 1)
+                .any(|other| other.name == name)
+        };
+        let fields = columns.iter().enumerate();
+        let fields = fields.filter(|(place, column)| last(*place, &column.name));
+        Self {
+            fields: fields
+                .map(|(place, column)| (column.name.clone().into_bytes(), place, column.kind))
+                .collect(),
+            types,
+        }
+    }
+
+    /// Names and values by turns.
+    pub(crate) fn render(&self, row: Cells<'_>) -> Result<Vec<Vec<u8>>, Skip> {
+        let mut fields = Vec::with_capacity(2 * self.fields.len());
+        for (name, index, kind) in &self.fields {
+            let cell = row.get(*index).copied().flatten();
+            fields.push(name.clone());
+            fields.push(match scalar(*kind, self.types, cell) {
+                Scalar::Null => Vec::new(),
+                Scalar::Int(number) => number.to_string().into_bytes(),
+                Scalar::Float(number) => float_text(number).into_bytes(),
+                Scalar::Number(number) => number.to_string().into_bytes(),
+                Scalar::Text(text) => text.to_vec(),
+            });
+        }
+        Ok(fields)
+    }
+}
+
+/// `(string) $float` with PHP's default `precision` of 14 (php_gcvt in main/snprintf.c).
+fn float_text(number: f64) -> String {
+    const DIGITS: i32 = 14;
+    let written = format!("{number:.13e}");
+    let Some((digits, exponent)) = written.split_once('e') else {
+        return written;
+    };
+    let (sign, digits) = match digits.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", digits),
+    };
+    let digits = digits.replace('.', "");
+    let digits = match digits.trim_end_matches('0') {
+        "" => "0",
+        digits => digits,
+    };
+    // where the point stands, counted from before the first digit
+    let point = exponent.parse::<i32>().unwrap_or_default() + 1;
+    if !(-3..=DIGITS).contains(&point) {
+        let (first, rest) = digits.split_at(1);
+        let rest = if rest.is_empty() { "0" } else { rest };
+        let exponent = point - 1;
+        let way = if exponent < 0 { '-' } else { '+' };
+        return format!("{sign}{first}.{rest}E{way}{}", exponent.abs());
+    }
+    match usize::try_from(point) {
+        Ok(0) if digits == "0" => format!("{sign}0"),
+        Ok(before) if before >= digits.len() => format!("{sign}{digits:0<before$}"),
+        Ok(0) | Err(_) => {
+            let zeros = usize::try_from(-point).unwrap_or_default();
+            format!("{sign}0.{}{digits}", "0".repeat(zeros))
+        }
+        Ok(before) => {
+            let (whole, fraction) = digits.split_at(before);
+            format!("{sign}{whole}.{fraction}")
+        }
+    }
+}
+
 /// As PHP's arrays have it: no sign but "-", no leading zero, no "-0", within an int (`ZEND_HANDLE_NUMERIC_STR`).
 fn name(text: &str) -> Name {
     match text.parse::<i64>() {
@@ -234,6 +317,43 @@ mod tests {
         );
         let small = RowPhp::plan(&columns, Format::Serialize, Types::Native, 20);
         assert_eq!(small.render(&row), Err(Skip::ValueTooLarge));
+    }
+
+    #[test]
+    fn a_hash_holds_what_php_makes_of_each_value() {
+        let columns = [
+            column("id", Kind::Integer),
+            column("p", Kind::Float),
+            column("n", Kind::Text),
+            column("id", Kind::Text),
+        ];
+        let row: [Option<&[u8]>; 4] = [Some(b"7"), Some(b"1e25"), None, Some(b"last")];
+        let fields = RowHash::plan(&columns, Types::Native).render(&row).unwrap();
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|f| String::from_utf8_lossy(f).into_owned())
+            .collect();
+        assert_eq!(fields, ["p", "1.0E+25", "n", "", "id", "last"]);
+    }
+
+    #[test]
+    fn floats_are_written_as_php_does() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-0.5, "-0.5"),
+            (1.0, "1"),
+            (0.1 + 0.2, "0.3"),
+            (1234.5678, "1234.5678"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0E-5"),
+            (123_456_789_012_345.0, "1.2345678901234E+14"),
+            (100_000.0, "100000"),
+            (12_345_678_901_234.0, "12345678901234"),
+            (1e15, "1.0E+15"),
+            (-2.5e-300, "-2.5E-300"),
+        ] {
+            assert_eq!(float_text(number), text);
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) struct Query {
     head: String,
     /// After the parameter.
     tail: String,
+    /// The number behind the last LIMIT, if it is one.
+    page_rows: Option<u64>,
 }
 
 /// Why a query was refused.
@@ -28,6 +30,9 @@ pub enum QueryError {
         "has no ?; write WHERE id > ? ORDER BY id LIMIT 1000, so that it can be read page by page"
     )]
     NoParameter,
+    /// No parameter for the keys.
+    #[error("has no ?; write WHERE id IN (?), which is filled with those that are asked for most")]
+    NoList,
     /// More than one.
     #[error("has more than one ?; the keyset parameter must be the only one")]
     ManyParameters,
@@ -49,31 +54,51 @@ pub enum QueryError {
 }
 
 impl Query {
-    /// Checks `text` and finds its parameter.
+    /// Checks `text`, which is read page by page, and finds its parameter.
     pub(crate) fn parse(text: &str) -> Result<Self, QueryError> {
+        Self::scan(text, Facts::conclude)
+    }
+
+    /// Checks `text`, whose parameter is a list of values.
+    pub(crate) fn parse_list(text: &str) -> Result<Self, QueryError> {
+        Self::scan(text, Facts::conclude_list)
+    }
+
+    /// The most rows of a page, if the text says it with a number.
+    pub(crate) const fn page_rows(&self) -> Option<u64> {
+        self.page_rows
+    }
+
+    fn scan(
+        text: &str,
+        conclude: impl Fn(&Facts) -> Result<(usize, usize), QueryError>,
+    ) -> Result<Self, QueryError> {
         let mut facts = Facts::default();
         let mut scanner = Scanner::new(text.as_bytes());
         while let Some(token) = scanner.next()? {
             facts.see(token)?;
         }
-        let (first_end, mark) = facts.conclude()?;
+        let (first_end, mark) = conclude(&facts)?;
         let cut = |from: usize, to: usize| text.get(from..to).unwrap_or_default().to_owned();
         Ok(Self {
             select: cut(0, first_end),
             head: cut(first_end, mark),
             tail: cut(mark + 1, facts.semicolon.unwrap_or(text.len())),
+            page_rows: facts.page_rows,
         })
     }
 
     /// The statement for one page. `literal` is SQL for the parameter's value. The server ends the statement itself after
     /// `limit` (MySQL manual, "Statement Execution Time Optimizer Hints"; MariaDB reads the hint as a comment).
-    pub(crate) fn page(&self, literal: &str, limit: Duration) -> String {
+    /// `comment` stands in front of it.
+    pub(crate) fn page(&self, literal: &str, limit: Duration, comment: &str) -> String {
         let hint = if self.select.is_empty() {
             String::new()
         } else {
             format!(" /*+ MAX_EXECUTION_TIME({}) */", limit.as_millis())
         };
-        [&self.select, hint.as_str(), &self.head, literal, &self.tail].concat()
+        let (select, head, tail) = (&self.select, &self.head, &self.tail);
+        [comment, select, hint.as_str(), head, literal, tail].concat()
     }
 }
 
@@ -88,6 +113,7 @@ struct Facts {
     limit: bool,
     depth: usize,
     previous: Word,
+    page_rows: Option<u64>,
 }
 
 /// The words that matter.
@@ -104,6 +130,8 @@ enum Word {
     Share,
     Lock,
     In,
+    /// Digits.
+    Number(u64),
     #[default]
     Other,
 }
@@ -126,7 +154,9 @@ impl Word {
         WORDS
             .iter()
             .find(|(text, _)| bytes.eq_ignore_ascii_case(text.as_bytes()))
-            .map_or(Self::Other, |(_, word)| *word)
+            .map(|(_, word)| *word)
+            .or_else(|| Some(Self::Number(std::str::from_utf8(bytes).ok()?.parse().ok()?)))
+            .unwrap_or_default()
     }
 }
 
@@ -164,10 +194,16 @@ impl Facts {
             }
             (Word::Order, Word::By) if self.depth == 0 => self.order = true,
             (_, Word::Limit) if self.depth == 0 => self.limit = true,
+            (Word::Limit, Word::Number(rows)) if self.depth == 0 => self.page_rows = Some(rows),
             _ => {}
         }
         self.previous = word;
         Ok(())
+    }
+
+    fn conclude_list(&self) -> Result<(usize, usize), QueryError> {
+        let first = self.first.ok_or(QueryError::NotSelect)?;
+        Ok((first, self.parameter.ok_or(QueryError::NoList)?))
     }
 
     fn conclude(&self) -> Result<(usize, usize), QueryError> {

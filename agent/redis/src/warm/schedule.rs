@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::JobConfig;
+use super::config::{JobConfig, Source};
 
 /// How long at most between two looks at a result: a flushed cache is warm again soon after.
-const LOOK_MAX: Duration = Duration::from_secs(30);
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// The result of a job, as all instances see it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Done {
     /// Rows read.
     pub(crate) rows: u64,
@@ -21,6 +21,9 @@ pub(crate) struct Done {
     pub(crate) bytes: u64,
     /// Rows left out.
     pub(crate) skipped: u64,
+    /// Of the keys those that were left as they were.
+    #[serde(default)]
+    pub(crate) kept: u64,
     /// How long it took.
     pub(crate) duration_ms: u64,
     /// When it ended, in milliseconds since 1970 by Redis' clock.
@@ -40,37 +43,111 @@ pub(crate) enum Decision {
     NotYet(Duration),
 }
 
-/// Decides for a job whose last result is `done`, `up` after this agent's start.
-pub(crate) fn decide(job: &JobConfig, done: Option<&Done>, now_ms: u64, up: Duration) -> Decision {
-    let interval = job.interval();
-    if let Some(done) = done {
-        // a result from the future: Redis' clock was set back; count it as new for no longer than an interval
-        let ahead = done.finished_ms.saturating_sub(now_ms);
-        let age = now_ms.saturating_sub(done.finished_ms);
-        if ahead <= interval.as_u64() && age < interval.as_u64() {
-            let left = Duration::from_millis(interval.as_u64() - age);
-            return Decision::Fresh(left.min(LOOK_MAX));
+/// What a decision is made from, beside the job itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    /// The fleet's last result.
+    pub(crate) done: Option<&'a Done>,
+    /// Redis' clock, in milliseconds since 1970.
+    pub(crate) now_ms: u64,
+    /// How long this agent has been running.
+    pub(crate) up: Duration,
+    /// This agent has seen a result before.
+    pub(crate) settled: bool,
+    /// Redis has lost its data since then.
+    pub(crate) flushed: bool,
+}
+
+/// Decides whether a job is due.
+pub(crate) fn decide(job: &JobConfig, facts: Facts<'_>) -> Decision {
+    if facts.flushed && job.after_flush {
+        return Decision::Run;
+    }
+    let once = job.every.is_none() && job.cron.is_none();
+    match facts.done {
+        // nothing more to do than to see whether it is still there
+        _ if once && facts.settled => Decision::Fresh(LOOK_MAX),
+        Some(done) => match left(job, done, facts.now_ms) {
+            Some(left) => Decision::Fresh(left.min(LOOK_MAX)),
+            None if once && !job.at_boot => Decision::NotYet(LOOK_MAX),
+            None => Decision::Run,
+        },
+        None if job.at_boot => Decision::Run,
+        None => match first(job, facts) {
+            Some(left) if left.is_zero() => Decision::Run,
+            Some(left) => Decision::NotYet(left.min(LOOK_MAX)),
+            None => Decision::NotYet(LOOK_MAX),
+        },
+    }
+}
+
+/// How long a result is still good; `None` if the job is due.
+fn left(job: &JobConfig, done: &Done, now_ms: u64) -> Option<Duration> {
+    if let Some(cron) = &job.cron {
+        // a result from the future: Redis' clock was set back; what is due is due
+        if done.finished_ms > now_ms || cron.last(now_ms).is_some_and(|at| at > done.finished_ms) {
+            return None;
         }
-        return Decision::Run;
+        let next = cron.next(now_ms).map_or(u64::MAX, |at| at - now_ms);
+        return Some(Duration::from_millis(next));
     }
-    if job.at_boot || up >= interval.get() {
-        return Decision::Run;
+    // count it as new for no longer than an interval
+    let interval = job.interval().as_u64();
+    let ahead = done.finished_ms.saturating_sub(now_ms);
+    let age = now_ms.saturating_sub(done.finished_ms);
+    (ahead <= interval && age < interval).then(|| Duration::from_millis(interval - age))
+}
+
+/// How long until the first run of a job that nobody has done and that does not run at the start.
+fn first(job: &JobConfig, facts: Facts<'_>) -> Option<Duration> {
+    if let Some(cron) = &job.cron {
+        let up_ms = u64::try_from(facts.up.as_millis()).unwrap_or(u64::MAX);
+        let started_ms = facts.now_ms.saturating_sub(up_ms);
+        if cron.last(facts.now_ms).is_some_and(|at| at > started_ms) {
+            return Some(Duration::ZERO);
+        }
+        let next = cron.next(facts.now_ms)?;
+        return Some(Duration::from_millis(next - facts.now_ms));
     }
-    Decision::NotYet((interval.get() - up).min(LOOK_MAX))
+    Some(job.every?.get().saturating_sub(facts.up))
+}
+
+/// When a job runs, for people.
+pub(crate) fn describe(job: &JobConfig) -> String {
+    let mut times = Vec::new();
+    if job.at_boot {
+        times.push("at boot".to_owned());
+    }
+    if let Some(every) = job.every {
+        times.push(format!("every {every}"));
+    }
+    if let Some(cron) = &job.cron {
+        times.push(format!("cron {cron} UTC"));
+    }
+    if job.after_flush && job.source != Source::Urls {
+        times.push("after a flush".to_owned());
+    }
+    match times.is_empty() {
+        true => "by hand".to_owned(),
+        false => times.join(", "),
+    }
 }
 
 /// A short name for what a job writes: another query, key or value format is another job, whose result is not there
 /// yet. FNV-1a, which stays the same over versions of the agent.
 pub(crate) fn fingerprint(job: &JobConfig) -> String {
-    let parts = [
-        job.query.as_str(),
-        job.database.as_deref().unwrap_or_default(),
-        &job.key,
-        &format!(
+    let mut parts = vec![
+        job.query.clone(),
+        job.database.clone().unwrap_or_default(),
+        job.key.clone(),
+        format!(
             "{:?} {:?} {:?} {:?}",
             job.value, job.types, job.binary, job.column
         ),
     ];
+    if job.source != Source::Sql {
+        parts.push(format!("{:?} {:?}", job.source, job.file));
+    }
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in parts.join("\0").bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

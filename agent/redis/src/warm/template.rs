@@ -71,6 +71,36 @@ impl Template {
         }
     }
 
+    /// What every key begins with.
+    pub(crate) fn prefix(&self) -> String {
+        match self.0.first() {
+            Some(Piece::Text(text)) => text.clone(),
+            Some(Piece::Column(_)) | None => String::new(),
+        }
+    }
+
+    /// The column, if there is one only.
+    pub(crate) fn only_column(&self) -> Option<&str> {
+        let mut columns = self.0.iter().filter_map(|piece| match piece {
+            Piece::Column(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        });
+        columns.next().filter(|_| columns.next().is_none())
+    }
+
+    /// What stands in `key` for the only column, if `key` is one of this template's.
+    pub(crate) fn value_in<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        let (mut rest, mut behind) = (key, false);
+        for piece in &self.0 {
+            match piece {
+                Piece::Column(_) => behind = true,
+                Piece::Text(text) if behind => rest = rest.strip_suffix(text.as_bytes())?,
+                Piece::Text(text) => rest = rest.strip_prefix(text.as_bytes())?,
+            }
+        }
+        (!rest.is_empty()).then_some(rest)
+    }
+
     /// Finds the template's columns among those of the result.
     pub(crate) fn bind(&self, columns: &[Column]) -> Result<KeyPlan, BindError> {
         let bind = |piece: &Piece| match piece {

@@ -84,16 +84,22 @@ pub(crate) enum Skip {
     NullValue,
     /// It waited so long to be written that what changed meanwhile is no longer known.
     TooOld,
+    /// A line is no path of the web server.
+    NoPath,
+    /// The web server has no such page, or could not give it.
+    NoPage,
 }
 
 impl Skip {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::NullInKey,
         Self::KeyTooLong,
         Self::ValueTooLarge,
         Self::NotUtf8,
         Self::NullValue,
         Self::TooOld,
+        Self::NoPath,
+        Self::NoPage,
     ];
 
     pub(crate) const fn label(self) -> &'static str {
@@ -104,6 +110,8 @@ impl Skip {
             Self::NotUtf8 => "not_utf8",
             Self::NullValue => "null_value",
             Self::TooOld => "too_old",
+            Self::NoPath => "no_path",
+            Self::NoPage => "no_page",
         }
     }
 }

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamplighter_core::lifecycle::Tasks;
+use lamplighter_core::metrics::IntCounter;
 use redis::Pipeline;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::batch::{self, Batch, Outcome};
+use super::batch::{self, Batch, Checkpoint, Entry, Outcome};
 use super::error::RunError;
+use super::governor::Governor;
 use super::lease::Lease;
 use super::queue::Queued;
+use super::standing::Progress;
 use super::value::Skip;
 use crate::backoff::Backoff;
 use crate::config::ServerKind;
-use crate::metrics::Metrics;
+use crate::metrics::JobSeries;
 use crate::upstream::{Dialer, UpstreamError};
 
 /// How long one batch is tried before the run gives up.
@@ -27,11 +31,23 @@ const TRY_FOR: Duration = Duration::from_secs(30);
 /// First and longest pause between two tries of a batch.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
 
+/// The least time between two notes of how far a run came.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
 /// What was written.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Written {
+    /// Keys written, those that were left as they were among them.
     pub(crate) keys: u64,
+    pub(crate) kept: u64,
     pub(crate) bytes: u64,
+}
+
+/// How far a run came: what it takes to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Saved {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) written: Written,
 }
 
 /// Writes the batches of one run.
@@ -40,9 +56,13 @@ pub(crate) struct Writer<'a> {
     pub(crate) kind: ServerKind,
     pub(crate) timeout: Duration,
     pub(crate) lease: &'a Lease,
-    pub(crate) metrics: &'a Metrics,
+    pub(crate) series: &'a JobSeries,
+    pub(crate) connects: &'a IntCounter,
     pub(crate) tasks: &'a Tasks,
-    pub(crate) job: &'a str,
+    pub(crate) governor: &'a Governor,
+    pub(crate) progress: &'a Progress,
+    /// What another run wrote that this one continues.
+    pub(crate) written: Written,
     pub(crate) connection: Option<MultiplexedConnection>,
 }
 
@@ -52,20 +72,46 @@ impl Writer<'_> {
         mut self,
         mut batches: mpsc::Receiver<Queued>,
     ) -> Result<Written, RunError> {
-        let mut written = Written::default();
-        let keys = self.metrics.keys.with_label_values(&[self.job]);
-        let bytes = self.metrics.bytes.with_label_values(&[self.job]);
+        let mut saved = None;
         while let Some(mut queued) = batches.recv().await {
-            self.leave_out_what_is_old(&mut queued.batch);
-            self.write(&queued.batch).await?;
-            let (new_keys, new_bytes) =
-                (count(queued.batch.entries.len()), count(queued.batch.bytes));
-            keys.inc_by(new_keys);
-            bytes.inc_by(new_bytes);
-            written.keys += new_keys;
-            written.bytes += new_bytes;
+            let batch = &mut queued.batch;
+            self.leave_out_what_is_old(batch);
+            let kept = match batch.entries.is_empty() {
+                true => 0,
+                false => self.write(batch).await?,
+            };
+            self.count(batch, kept);
+            if let Some(checkpoint) = batch.checkpoint.take() {
+                self.save(checkpoint, &mut saved).await;
+            }
         }
-        Ok(written)
+        Ok(self.written)
+    }
+
+    fn count(&mut self, batch: &Batch, kept: usize) {
+        let (keys, bytes) = (count(batch.entries.len()), count(batch.bytes));
+        let kept_keys = count(kept);
+        self.series.written(keys - kept_keys, kept_keys, bytes);
+        self.progress.add_written(batch, kept);
+        self.written.keys += keys;
+        self.written.kept += kept_keys;
+        self.written.bytes += bytes;
+    }
+
+    /// Leaves a note from which another run can go on, now and then. One that cannot be left costs no more than time.
+    async fn save(&self, checkpoint: Checkpoint, last: &mut Option<Instant>) {
+        if last.is_some_and(|at| at.elapsed() < SAVE_EVERY) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let written = self.written;
+        let saved = Saved {
+            checkpoint,
+            written,
+        };
+        if let Err(error) = self.lease.save(&saved).await {
+            tracing::debug!(%error, "not noted how far the run came");
+        }
     }
 
     /// A tombstone of a change since a row was read may have ended before the row is written: such rows are left out.
@@ -81,15 +127,14 @@ impl Writer<'_> {
         });
         let skipped = count(before - batch.entries.len());
         if skipped > 0 {
-            let label = Skip::TooOld.label();
-            self.metrics
-                .skipped
-                .with_label_values(&[self.job, label])
-                .inc_by(skipped);
+            batch.bytes = batch.entries.iter().map(Entry::size).sum();
+            self.series.skipped(Skip::TooOld, skipped);
+            self.progress.add_skipped(skipped);
         }
     }
 
-    async fn write(&mut self, batch: &Batch) -> Result<(), RunError> {
+    /// How many keys were left as they were.
+    async fn write(&mut self, batch: &Batch) -> Result<usize, RunError> {
         let deadline = Instant::now() + TRY_FOR;
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
@@ -97,7 +142,7 @@ impl Writer<'_> {
                 return Err(RunError::LeaseLost("it ran out before a write"));
             }
             let error = match self.write_once(batch).await {
-                Ok(()) => return Ok(()),
+                Ok(kept) => return Ok(kept),
                 Err(error) => error,
             };
             // whatever it was, the next attempt starts from a known state
@@ -108,12 +153,8 @@ impl Writer<'_> {
                     if inner.is_transient() && Instant::now() + pause < deadline =>
                 {
                     let error = RunError::Redis(inner);
-                    let kind = error.kind().label();
                     tracing::debug!(%error, "batch not written; trying again");
-                    self.metrics
-                        .errors
-                        .with_label_values(&[self.job, kind])
-                        .inc();
+                    self.series.error(error.kind());
                     tokio::time::sleep(pause).await;
                 }
                 error => return Err(error),
@@ -121,7 +162,7 @@ impl Writer<'_> {
         }
     }
 
-    async fn write_once(&mut self, batch: &Batch) -> Result<(), RunError> {
+    async fn write_once(&mut self, batch: &Batch) -> Result<usize, RunError> {
         let (kind, generation) = (self.kind, self.lease.generation);
         let keys = batch.entries.len();
         let mut connection = match self.connection.take() {
@@ -129,7 +170,9 @@ impl Writer<'_> {
             None => self.open().await?,
         };
         let pipeline = batch::write(batch, kind, self.lease.generation_key());
+        let sent = Instant::now();
         let replies = send(&mut connection, &pipeline).await?;
+        self.governor.batch(sent.elapsed());
         self.connection = Some(connection);
         settle(batch::account(&replies, keys, kind, generation), keys)
     }
@@ -140,7 +183,7 @@ impl Writer<'_> {
             .connect(self.timeout)
             .await
             .map_err(UpstreamError::from)?;
-        self.metrics.connects.inc();
+        self.connects.inc();
         self.tasks.spawn("warm connection", connected.driver);
         let mut connection = connected.connection;
         if self.kind == ServerKind::Single {
@@ -162,9 +205,9 @@ async fn send(
         .map_err(|error| UpstreamError::of_command(error).into())
 }
 
-fn settle(outcome: Outcome, keys: usize) -> Result<(), RunError> {
+fn settle(outcome: Outcome, keys: usize) -> Result<usize, RunError> {
     match outcome {
-        Outcome::Written => Ok(()),
+        Outcome::Written { kept } => Ok(kept),
         Outcome::Superseded => Err(RunError::LeaseLost(
             "another instance took the job over, or Redis lost its data",
         )),

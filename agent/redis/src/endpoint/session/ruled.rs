@@ -31,7 +31,8 @@ impl Session {
         let mut seen = Seen::default();
         let cluster = self.shared.router.is_cluster();
         let rules = &self.shared.rules;
-        if !cluster && rules.is_empty() {
+        let heat = &self.shared.heat;
+        if !cluster && rules.is_empty() && heat.is_idle() {
             return seen;
         }
         let frame = self.inbox.get(..length).unwrap_or_default();
@@ -43,6 +44,9 @@ impl Session {
             else {
                 continue;
             };
+            if known.access == Access::Read && !self.internal {
+                heat.note(key);
+            }
             if cluster {
                 let slot = slot(key);
                 seen.crosses |= seen.slot.is_some_and(|first| first != slot);

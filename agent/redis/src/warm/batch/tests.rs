@@ -7,8 +7,9 @@ use super::*;
 fn entry(size: usize) -> Entry {
     Entry {
         key: b"k".to_vec(),
-        value: vec![b'v'; size - 1],
+        payload: Payload::Text(vec![b'v'; size - 1]),
         ttl_ms: 1000,
+        keep: Keep::Nothing,
         guard: None,
     }
 }
@@ -52,7 +53,9 @@ fn replies(text: &str) -> Vec<Value> {
         "ok" => Value::Okay,
         "q" => Value::SimpleString("QUEUED".into()),
         "nil" => Value::Nil,
-        ":" => Value::Int(1),
+        ":" => Value::Int(7),
+        "hash" => Value::Int(1),
+        "kept" => Value::Int(0),
         number if number.parse::<u64>().is_ok() => Value::BulkString(number.into()),
         code => {
             let error = redis::make_extension_error(code.into(), Some("reason".into()));
@@ -78,7 +81,8 @@ fn replies(text: &str) -> Vec<Value> {
 
 fn short(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Written => "written".into(),
+        Outcome::Written { kept: 0 } => "written".into(),
+        Outcome::Written { kept } => format!("{kept} kept"),
         Outcome::Superseded => "superseded".into(),
         Outcome::Refused { refused, first } => format!("{refused} {}", first.code()),
         Outcome::Confused => "confused".into(),
@@ -89,6 +93,9 @@ fn short(outcome: &Outcome) -> String {
 fn replies_to_a_transaction_of_two_keys_in_generation_7() {
     for (text, expected) in [
         ("ok q q [ok ok] ok 7", "written"),
+        ("ok q q [ok hash] ok 7", "written"),
+        // one was there (SET ... NX), one was changed since it was read
+        ("ok q q [nil kept] ok 7", "2 kept"),
         // written, but another instance has taken over since
         ("ok q q [ok ok] ok 8", "superseded"),
         ("ok q q [ok ok] ok nil", "superseded"),
@@ -151,6 +158,7 @@ fn the_commands_of_a_batch() {
     let batch = Batch {
         entries: vec![entry(3), entry(2)],
         bytes: 5,
+        checkpoint: None,
     };
     let text = |pipeline: &Pipeline| {
         let packed = String::from_utf8(pipeline.get_packed_pipeline()).unwrap();
@@ -169,4 +177,21 @@ fn the_commands_of_a_batch() {
         "GET g SET k vv PX 1000 SET k v PX 1000"
     );
     assert_eq!(text(&watch("g")), "WATCH g GET g");
+    let one = |keep, payload| {
+        let entries = vec![Entry {
+            keep,
+            payload,
+            ..entry(2)
+        }];
+        let batch = Batch {
+            entries,
+            ..Batch::default()
+        };
+        text(&write(&batch, ServerKind::Enterprise, "g"))
+    };
+    let v = Payload::Text(b"v".to_vec());
+    assert_eq!(one(Keep::Everything, v.clone()), "GET g SET k v PX 1000 NX");
+    assert!(one(Keep::AliveFor(500), v).ends_with(" 1 k 1000 500 v"));
+    let hash = Payload::Hash(vec![b"a".to_vec(), b"1".to_vec()]);
+    assert!(one(Keep::Nothing, hash).ends_with(" 1 k 1000 -1 a 1"));
 }

@@ -43,7 +43,15 @@ fn problems_point_at_their_key() {
         ("batch_bytes = '65MiB'", "batch_bytes"),
         ("value_max = '513MiB'", "value_max"),
         ("rows_max = 0", "rows_max"),
-        ("at_boot = false", "every"),
+        ("every = '1m'\ncron = '0 4 * * *'", "cron"),
+        ("source = 'file'", "file"),
+        ("source = 'hot-keys'\nhot_keys = 0", "hot_keys"),
+        ("source = 'urls'", "urls"),
+        ("source = 'urls'\nurls = ['shop']", "urls"),
+        (
+            "source = 'urls'\nurls = ['/']\nweb = 'shop.example:80'",
+            "web",
+        ),
         ("at_boot = false\nevery = '1m'\nrequired = true", "required"),
     ] {
         let keys: Vec<_> = parse(more)
@@ -98,4 +106,46 @@ fn tables_are_checked_together() {
 #[test]
 fn unknown_keys_are_refused() {
     assert!(toml::from_str::<JobConfig>(&format!("{MINIMAL}priority = 3")).is_err());
+}
+
+#[test]
+fn other_sources_need_other_keys() {
+    for text in [
+        "name = 'pages'\nsource = 'urls'\nurls = ['/', '/a?b=c']\n",
+        "name = 'pages'\nsource = 'urls'\nfile = 'pages.txt'\n",
+        "name = 'f'\nsource = 'file'\nfile = 'rows.jsonl'\nkey = 'p:{id}'\nvalue = 'hash'\n",
+        "name = 'h'\nsource = 'hot-keys'\nquery = 'SELECT id FROM p WHERE id IN (?)'\nkey = 'p:{id}'\n",
+        "name = 'r'\nvalue = 'rows-json'\nquery = 'SELECT c FROM p WHERE c > ? ORDER BY c LIMIT 9'\nkey = 'p:{c}'\n",
+    ] {
+        let job: JobConfig = toml::from_str(text).unwrap();
+        assert_eq!(job.problems(), [], "{text}");
+        let needs = problems(std::slice::from_ref(&job), false).len();
+        assert_eq!(needs, usize::from(job.source.is_sql()), "{text}");
+    }
+    for (text, key) in [
+        (
+            "query = 'SELECT id FROM p WHERE id IN (?)'\nkey = 'p:{id}:{c}'",
+            "key",
+        ),
+        ("query = 'SELECT id FROM p'\nkey = 'p:{id}'", "query"),
+    ] {
+        let text = format!("name = 'h'\nsource = 'hot-keys'\n{text}\n");
+        let job: JobConfig = toml::from_str(&text).unwrap();
+        let keys: Vec<_> = job.problems().into_iter().map(|it| it.key).collect();
+        assert_eq!(keys, [key], "{text}");
+    }
+    let unknown = parse("value = 'rows-json'").query.replace('9', "@n");
+    let job = JobConfig {
+        query: unknown,
+        ..parse("value = 'rows-json'")
+    };
+    assert_eq!(job.problems().len(), 1, "a LIMIT that is no number");
+}
+
+#[test]
+fn keys_under_a_prefix_that_a_replica_may_bring_back() {
+    let job = parse("");
+    assert!(job.may_be_behind_under("p:") && job.may_be_behind_under("p:1"));
+    assert!(!job.may_be_behind_under("q:"));
+    assert!(!parse("read_from = 'primary'").may_be_behind_under("p:"));
 }

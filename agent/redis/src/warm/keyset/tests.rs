@@ -134,3 +134,23 @@ fn columns_that_cannot_carry_a_keyset() {
     let null = Cursor::new(text("")).advance(&column(Kind::Integer), None);
     assert_eq!(null, Err(KeysetError::Null("k".into())));
 }
+
+#[test]
+fn a_group_that_may_have_been_cut_comes_again() {
+    let column = column(Kind::Integer);
+    let mut cursor = Cursor::new(Start::Number(0));
+    let row = |cursor: &mut Cursor, id: &[u8]| cursor.advance_group(&column, Some(id));
+    assert_eq!(row(&mut cursor, b"1"), Ok(true));
+    assert_eq!(row(&mut cursor, b"1"), Ok(false));
+    assert_eq!(row(&mut cursor, b"2"), Ok(true));
+    assert!(cursor.step_back(), "the group of 1 was whole");
+    cursor.end_page(&column).unwrap();
+    assert_eq!(cursor.literal(), "1");
+    assert_eq!(row(&mut cursor, b"2"), Ok(true));
+    assert!(!cursor.step_back(), "nothing but a group that may be cut");
+    assert_eq!(cursor.literal(), "1");
+    assert!(row(&mut cursor, b"0").is_err());
+    let mut resumed = Cursor::resume(Start::Number(0), Key::Integer(7));
+    assert_eq!(resumed.literal(), "7");
+    assert!(resumed.advance(&column, Some(b"7")).is_err());
+}

@@ -7,7 +7,7 @@ const GOOD: &str = "SELECT id, name FROM p WHERE id > ? ORDER BY id LIMIT 1000";
 fn page(text: &str, literal: &str) -> String {
     Query::parse(text)
         .unwrap()
-        .page(literal, Duration::from_secs(30))
+        .page(literal, Duration::from_secs(30), "")
 }
 
 #[test]
@@ -117,4 +117,19 @@ fn an_index_hint_is_no_lock() {
         "SELECT id FROM p FORCE INDEX FOR ORDER BY (a) WHERE id > ? ORDER BY id LIMIT 1",
         "0",
     );
+}
+
+#[test]
+fn a_list_needs_no_pages_and_a_page_says_how_many_rows_it_has() {
+    let list = Query::parse_list("SELECT id FROM p WHERE id IN (?)").unwrap();
+    assert_eq!(
+        list.page("1,2", Duration::from_secs(1), "/* lamplighter:primary */ "),
+        "/* lamplighter:primary */ SELECT /*+ MAX_EXECUTION_TIME(1000) */ id FROM p WHERE id IN (1,2)"
+    );
+    assert_eq!(Query::parse_list("SELECT 1"), Err(QueryError::NoList));
+    assert_eq!(Query::parse(GOOD).unwrap().page_rows(), Some(1000));
+    let inner = GOOD.replace("FROM p", "FROM (SELECT 1 LIMIT 7) p");
+    assert_eq!(Query::parse(&inner).unwrap().page_rows(), Some(1000));
+    let unknown = GOOD.replace("1000", "@rows");
+    assert_eq!(Query::parse(&unknown).unwrap().page_rows(), None);
 }

@@ -80,3 +80,14 @@ fn templates_that_do_not_fit_the_result() {
     assert_eq!(bind("{ID}"), Err(BindError::NoColumn("ID".into())));
     assert_eq!(bind("{uuid}"), Err(BindError::Binary("uuid".into())));
 }
+
+#[test]
+fn the_only_column_of_a_key_is_found_in_it() {
+    let template = Template::parse("shop:{id}:x").unwrap();
+    assert_eq!(template.only_column(), Some("id"));
+    assert_eq!(template.value_in(b"shop:7:x"), Some(&b"7"[..]));
+    for other in ["shop::x", "shop:7", "7:x", ""] {
+        assert_eq!(template.value_in(other.as_bytes()), None, "{other:?}");
+    }
+    assert_eq!(Template::parse("{a}{b}").unwrap().only_column(), None);
+}

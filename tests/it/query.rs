@@ -156,6 +156,8 @@ fn a_changed_global_default_is_that_of_the_next_client() {
         endpoint.code(code).run().expect_ok()
     };
     assert!(seen().ends_with("SYSTEM 1024"));
+    // the monitor knows them as they were
+    endpoint.wait_readable(&cluster, 1);
     cluster.sql(
         0,
         "SET GLOBAL sql_mode = 'ANSI_QUOTES', GLOBAL time_zone = '+03:00', GLOBAL group_concat_max_len = 77",

@@ -34,6 +34,8 @@ struct Watch {
     senses: Option<Senses>,
     connection: Option<MySqlConnection>,
     seen: Option<Observation>,
+    /// As they were when it answered last, however long ago.
+    defaults: Option<u64>,
     looked: Option<Instant>,
     verdict: Option<Verdict>,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn watch(
         senses,
         connection: None,
         seen: None,
+        defaults: None,
         looked: None,
         verdict: None,
     };
@@ -112,7 +115,7 @@ impl Watch {
     }
 
     fn note_defaults(&mut self, seen: &Observation) {
-        let before = self.seen.map(|before| before.defaults);
+        let before = self.defaults.replace(seen.defaults);
         if before.is_some_and(|before| before != seen.defaults) {
             tracing::info!(
                 server = %self.watcher.server,

@@ -342,7 +342,12 @@ impl Work {
             instance: azure.instance(),
             tell,
         };
-        self.redis = self.redis.map(|redis| redis.join_fleet(desk));
+        let rations = self.mysql.as_mut().map(Proxy::rations);
+        let rations = rations.unwrap_or_default();
+        // without Redis the desks are dropped, and each instance takes what is safe alone
+        self.redis = self
+            .redis
+            .map(|redis| redis.join_fleet(desk).share_out(rations));
         (self, fleet)
     }
 

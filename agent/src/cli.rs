@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod generate;
+mod overview;
 mod publish;
 mod run;
 mod statements;
@@ -81,9 +82,9 @@ enum Command {
     PrintConfig(FileArgs),
     /// Show what the running agent does and how it is.
     Status(StatusArgs),
-    /// Show what the MySQL endpoint knows of statements and of its clients.
-    #[command(subcommand)]
-    Mysql(MysqlCommand),
+    /// Show the MySQL endpoint: servers, lag, pools, who waits, why statements went where they went, what costs most.
+    #[command(args_conflicts_with_subcommands = true)]
+    Mysql(MysqlArgs),
     /// Say where a statement would go, why, and what it would keep its connection for.
     ///
     /// Nothing is sent to a server. Asks the running agent for its state; without one the text and the configuration must do.
@@ -172,12 +173,22 @@ struct StatusArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct MysqlArgs {
+    #[command(subcommand)]
+    command: Option<MysqlCommand>,
+    #[command(flatten)]
+    status: StatusArgs,
+}
+
 #[derive(Debug, Subcommand)]
 enum MysqlCommand {
     /// The statements that took most time, by digest: calls, errors, latencies, rows, how many went to replicas.
     Top(TopArgs),
     /// The clients that keep a server connection: why, for how long, since which statement.
     Pins(StatusArgs),
+    /// The same as `lamplighter explain`: where a statement would go, and why.
+    Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
@@ -227,8 +238,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::PrintConfig(args) => check::print_config(&args),
         Command::Status(args) => status::status(&args),
-        Command::Mysql(MysqlCommand::Top(args)) => statements::top(&args),
-        Command::Mysql(MysqlCommand::Pins(args)) => statements::pins(&args),
+        Command::Mysql(args) => mysql(&args),
         Command::Explain(args) => statements::explain(&args),
         Command::Drain(args) => status::drain(&args),
         Command::Undrain(args) => status::undrain(&args),
@@ -237,6 +247,15 @@ pub fn main() -> ExitCode {
         Command::Sync(args) => sync::sync(&args),
         Command::Warm(args) => warm::warm(&args),
         Command::Publish(args) => publish::publish(&args),
+    }
+}
+
+fn mysql(args: &MysqlArgs) -> ExitCode {
+    match &args.command {
+        None => overview::overview(&args.status),
+        Some(MysqlCommand::Top(args)) => statements::top(args),
+        Some(MysqlCommand::Pins(args)) => statements::pins(args),
+        Some(MysqlCommand::Explain(args)) => statements::explain(args),
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Options {
     /// Further keys of `[mysql]`.
     pub(crate) keys: String,
+    /// Further keys of `[mysql.clients.job]`.
+    pub(crate) job: String,
     /// Keys of `[mysql.pool]`.
     pub(crate) pool: String,
     /// Further tables.
@@ -77,6 +79,7 @@ tls = {{ ca = "{ca}", verify = "identity" }}
 peer_users = ["{uid}", "www-data"]
 [mysql.clients.job]
 password_file = "{{dir}}/job-password"
+{job}
 [mysql.monitor]
 interval = "200ms"
 user = "{mon}"
@@ -89,6 +92,7 @@ password_file = "{{dir}}/mon-password"
         user = APP.0,
         ca = options.ca.unwrap_or_else(|| cluster.ca_path()).display(),
         keys = options.keys,
+        job = options.job,
         pool = pool,
         tables = options.tables,
         uid = rustix::process::getuid().as_raw(),

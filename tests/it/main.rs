@@ -8,6 +8,7 @@
 #[path = "../support/lib.rs"]
 mod support;
 
+mod admission;
 mod cache;
 mod cli;
 mod compression;

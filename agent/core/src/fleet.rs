@@ -1,6 +1,8 @@
 //! What the instances of a scale set know of one another: who is there, and how each finds the servers that all of them use. Memory
 //! only; who carries it between the machines is not said here. A view is a hint: it may be old, and it may be empty.
 
+mod ration;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +11,8 @@ use tokio::sync::watch;
 
 use crate::health::{Condition, HealthBoard};
 use crate::instance::InstanceView;
+
+pub use ration::{Count, Part, Ration, RationDesk};
 
 /// Another instance, as it last described itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -188,6 +188,18 @@ impl Percent {
     pub const fn fraction(self) -> f64 {
         self.0 / 100.0
     }
+
+    /// So much of `count`, rounded down.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "never negative nor above `count`; counts beyond 2^52 lose their last digits"
+    )]
+    pub const fn of(self, count: usize) -> usize {
+        (count as f64 * self.0 / 100.0) as usize
+    }
 }
 
 impl FromStr for Percent {

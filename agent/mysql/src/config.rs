@@ -1,5 +1,6 @@
 //! The `[mysql]` table: what each key means, its default and why. Pure; no IO.
 
+mod pool;
 mod replicas;
 
 use std::collections::BTreeMap;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use lamplighter_core::config::{Problem, SecretFile};
 use lamplighter_core::net::{HostPort, ListenAddress};
 use lamplighter_core::tls::{TlsConfig, Verify};
-use lamplighter_core::units::{Bytes, Millis};
+use lamplighter_core::units::{Bytes, Millis, Percent};
 use lamplighter_wire::mysql::compress::Algorithm;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use pool::OWN_CONNECTIONS;
+pub use pool::Pool;
 pub use replicas::{Heartbeat, ReplicaOptions, Rule};
 
 /// The user name under which the agent's own jobs connect; by SO_PEERCRED only.
@@ -21,7 +24,7 @@ pub const INTERNAL_USER: &str = "lamplighter";
 const DIGESTS_MAX: usize = 10_000;
 
 /// The local MySQL endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where clients connect. Unix sockets and loopback TCP only: the endpoint speaks no TLS to clients.
@@ -113,7 +116,7 @@ pub enum Auth {
 }
 
 /// Who may log in under one name.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Client {
     /// Local users who need no password on a unix socket; the kernel vouches for them (SO_PEERCRED).
@@ -126,6 +129,20 @@ pub struct Client {
     pub consistency: Option<Consistency>,
     /// Where its reads may go. Default `"replicas"`.
     pub reads: ReadsFrom,
+    /// The most that all of its connections together get of each server's connections; at least one. Default 100%.
+    pub share: Percent,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            peer_users: Vec::new(),
+            password_file: None,
+            consistency: None,
+            reads: ReadsFrom::default(),
+            share: Percent::new(100.0),
+        }
+    }
 }
 
 /// How packets to and from the servers are compressed. A server that does not offer it is spoken to without.
@@ -179,53 +196,14 @@ pub enum ReadsFrom {
     Primary,
 }
 
-/// Server connections, per server.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pool {
-    /// At most so many connections to one server. Default 20; servers on Azure allow few (`max_connections`).
-    pub max_server_connections: usize,
-    /// So many are kept open and idle per server once somebody has used it. Default 1.
-    pub min_idle: usize,
-    /// How long a statement may wait for a connection. Default 2 s.
-    pub wait_timeout: Millis,
-    /// How long a statement of which nothing was sent yet waits for a primary that is away, as in a failover; 0 not at all.
-    /// At most 120 s. Default 5 s.
-    pub failover_wait: Millis,
-    /// A server of which nothing was heard for so long, although it was asked, is given up: what was sent to it gets error 2013.
-    /// Reads are asked elsewhere sooner. A statement that takes long on a server that answers others is never given up. Default 10 s.
-    pub silence_max: Millis,
-    /// Connections older than this are closed when idle, so that moved servers and changed settings are noticed. Default 30 min.
-    pub age_max: Millis,
-    /// Idle connections beyond `min_idle` are closed after this. Default 5 min.
-    pub idle_timeout: Millis,
-    /// Statements kept prepared on one connection; the least recently used is closed first. Default 64. Never more than the
-    /// server's `max_prepared_stmt_count` allows each of its `max_connections`.
-    pub prepared_statements_max: usize,
-    /// A statement that runs alone, on a server that answers within 150 µs, looks for its answer instead of sleeping until it is
-    /// woken, and so is the next command of the only client that is awake, if its commands follow one another within 150 µs:
-    /// half the delay for a little of one core. A server behind a network is never that near. Default true.
-    pub busy_poll: bool,
-}
-
-/// The longest wait for a server that fails over.
-const FAILOVER_WAIT_MAX: Millis = Millis::from_secs(120);
-
-/// The shortest silence for which a server may be given up.
-const SILENCE_MIN: Millis = Millis::from_secs(1);
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self {
-            max_server_connections: 20,
-            min_idle: 1,
-            wait_timeout: Millis::from_secs(2),
-            failover_wait: Millis::from_secs(5),
-            silence_max: Millis::from_secs(10),
-            age_max: Millis::from_secs(30 * 60),
-            idle_timeout: Millis::from_secs(5 * 60),
-            prepared_statements_max: 64,
-            busy_poll: true,
+impl Consistency {
+    /// As in the configuration.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Eventual => "eventual",
+            Self::Session => "session",
+            Self::Instance => "instance",
+            Self::Fleet => "fleet",
         }
     }
 }
@@ -358,18 +336,6 @@ impl Config {
                 add(&key, "needs peer_users or password_file".to_owned());
             }
         }
-        if self.pool.max_server_connections == 0 {
-            add(
-                "pool.max_server_connections",
-                "must be at least 1".to_owned(),
-            );
-        }
-        if self.pool.min_idle > self.pool.max_server_connections {
-            add(
-                "pool.min_idle",
-                "is larger than pool.max_server_connections".to_owned(),
-            );
-        }
         if self.clients_max == 0 {
             add("clients_max", "must be at least 1".to_owned());
         }
@@ -405,24 +371,11 @@ impl Config {
     }
 
     fn smaller_problems(&self) -> impl Iterator<Item = Problem> {
-        [
-            self.digests_problem(),
-            self.compression_problem(),
-            self.failover_problem(),
-        ]
-        .into_iter()
-        .flatten()
-        .chain(self.replica_problems())
-    }
-
-    fn failover_problem(&self) -> Option<Problem> {
-        if self.pool.silence_max < SILENCE_MIN {
-            let text = "is shorter than 1s; a busy server may be silent for that long";
-            return Some(Problem::new("pool.silence_max", text.to_owned()));
-        }
-        let text = "is longer than 120s; a server that is away for longer is not failing over";
-        let fits = self.pool.failover_wait <= FAILOVER_WAIT_MAX;
-        (!fits).then(|| Problem::new("pool.failover_wait", text.to_owned()))
+        [self.digests_problem(), self.compression_problem()]
+            .into_iter()
+            .flatten()
+            .chain(self.pool.problems())
+            .chain(self.replica_problems())
     }
 
     fn compression_problem(&self) -> Option<Problem> {

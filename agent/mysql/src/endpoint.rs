@@ -4,6 +4,7 @@ mod check;
 mod clients;
 mod leaving;
 mod shared;
+mod sharing;
 
 use std::io;
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::{Culprit, Fault, Retry};
+use lamplighter_core::fleet::RationDesk;
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem, Tasks};
@@ -31,10 +33,12 @@ use crate::config::{self, Config};
 use crate::fleet::{self, Fleet};
 use crate::metrics::Metrics;
 use crate::monitor::{self, Limits, Role, Senses, Watcher};
+use crate::overview::overview;
 use crate::pool::Pool;
 use crate::server::Account;
 use crate::server::credential::Credential;
 use crate::statistics::Statistics;
+use crate::tenants::Tenants;
 
 pub use check::check_online;
 pub(crate) use shared::Shared;
@@ -103,6 +107,8 @@ pub struct Proxy {
     shared: Arc<Shared>,
     tls: Option<Arc<TlsClient>>,
     instance: Option<InstanceView>,
+    /// This instance's part of the fleet's connections to each server.
+    parts: Vec<sharing::Follower>,
 }
 
 /// Reads the CA again; passwords are read at each new connection anyway.
@@ -143,6 +149,8 @@ impl Proxy {
             dirs.read(file)?;
         }
         let facts = Arc::new(ArcSwapOption::empty());
+        let tenants = Tenants::new(&config);
+        let shares = tenants.shares();
         let pool = |server: &HostPort| {
             let account = account(
                 &config,
@@ -156,7 +164,7 @@ impl Proxy {
                 // a read that cannot go to a replica goes to the primary
                 limits.failover_wait = Millis::new(0);
             }
-            Pool::new(account, limits, &metrics)
+            Pool::new(account, limits, shares.clone(), &metrics)
         };
         let access = Access::new(&config.clients, secret_dirs)?;
         let places = Arc::new(Semaphore::new(config.clients_max));
@@ -171,7 +179,15 @@ impl Proxy {
         let greeter = Greeter::new(access, Arc::clone(&facts), config.local_infile);
         let statistics = Statistics::new(config.digests_max, registry)?;
         let fleet = links.writes.map(Fleet::new);
-        let shared = Shared::new(&config, pool, greeter, metrics.clone(), statistics, fleet);
+        let shared = Shared::new(
+            &config,
+            pool,
+            greeter,
+            metrics.clone(),
+            statistics,
+            tenants,
+            fleet,
+        );
         Ok(Self {
             config,
             secret_dirs: secret_dirs.clone(),
@@ -180,6 +196,7 @@ impl Proxy {
             shared: Arc::new(shared),
             tls,
             instance: links.instance,
+            parts: Vec::new(),
         })
     }
 
@@ -199,7 +216,7 @@ impl Proxy {
         LoadSource::new(move || shared.load())
     }
 
-    /// Answers what people ask of it: `mysql/top`, `mysql/pins`, `mysql/explain`.
+    /// Answers what people ask of it: `mysql/overview`, `mysql/top`, `mysql/pins`, `mysql/explain`.
     pub fn add_views(&self, views: &mut ViewsBuilder) {
         let shared = Arc::clone(&self.shared);
         views.add("mysql/top", move |limit: &str| {
@@ -210,6 +227,8 @@ impl Proxy {
             Ok(shared.statistics.top(limit))
         });
         let shared = Arc::clone(&self.shared);
+        views.add("mysql/overview", move |_: &str| Ok(overview(&shared)));
+        let shared = Arc::clone(&self.shared);
         views.add("mysql/pins", move |_: &str| Ok(shared.statistics.pins()));
         let shared = Arc::clone(&self.shared);
         views.add("mysql/explain", move |sql: &str| Ok(shared.explain(sql)));
@@ -219,6 +238,13 @@ impl Proxy {
     #[must_use]
     pub fn reload_handle(&self) -> ReloadHandle {
         ReloadHandle(self.tls.clone())
+    }
+
+    /// The fleet's connections, of which this instance has a part; none if each instance counts for itself. To be called once.
+    pub fn rations(&mut self) -> Vec<RationDesk> {
+        let (desks, parts) = sharing::desks(&self.config.pool, &self.shared);
+        self.parts = parts;
+        desks
     }
 
     /// What is asked of servers from moment to moment: without replicas nothing.
@@ -314,7 +340,8 @@ impl Subsystem for Proxy {
                 clients::accept(acceptor, Arc::clone(&self.shared), scope.tasks().clone()),
             );
         }
-        // nothing has to be waited for: statements reach for their server themselves
+        // nothing else has to be waited for: statements reach for their server themselves
+        sharing::begin(std::mem::take(&mut self.parts), &scope).await;
         scope.ready();
         scope.tasks().draining().await;
         scope.finish().await

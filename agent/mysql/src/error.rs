@@ -10,6 +10,8 @@ use lamplighter_core::tls::TlsError;
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::response::ErrPacket;
 
+use crate::pool::Exhausted;
+
 /// Why a server connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -54,16 +56,9 @@ pub enum OpenError {
 /// Why a statement could not be answered by a server.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatementError {
-    /// No connection came free in time.
-    #[error(
-        "no connection to {server} came free within {waited:?}: all {limit} are in use, {waiting} statements wait"
-    )]
-    Exhausted {
-        server: String,
-        limit: usize,
-        waited: Duration,
-        waiting: usize,
-    },
+    /// No connection came free in time, or would have.
+    #[error("{0}")]
+    Exhausted(Box<Exhausted>),
     /// No connection could be opened.
     #[error("cannot connect to {server}")]
     Open { server: String, source: OpenError },
@@ -119,9 +114,7 @@ impl StatementError {
     pub(crate) fn for_client(&self) -> Option<ErrPacket> {
         let text = |prefix: &str| format!("lamplighter: {prefix}{self}").into_bytes();
         match self {
-            Self::Exhausted { .. } => {
-                Some(ErrPacket::new(TOO_MANY_CONNECTIONS, *b"08004", text("")))
-            }
+            Self::Exhausted(_) => Some(ErrPacket::new(TOO_MANY_CONNECTIONS, *b"08004", text(""))),
             // the server's own words: unknown database, access denied
             Self::Open {
                 source: OpenError::Refused(packet),

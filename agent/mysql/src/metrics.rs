@@ -6,7 +6,7 @@ use lamplighter_core::metrics::{
 };
 
 use crate::hold::HoldReason;
-use crate::pool::Discard;
+use crate::pool::{Discard, Refused};
 use crate::route::Why;
 
 /// Bounds of the time a client keeps a connection, in seconds: from one statement to a client that stays.
@@ -64,14 +64,22 @@ pub struct Metrics {
     pub resent: IntCounter,
     /// Connections broken because the server was silent or knew nothing of their statement.
     pub severed: IntCounter,
-    /// Statements that waited longer than they may.
-    pub wait_timeouts: IntCounter,
     /// 1 while this agent counts the heartbeat.
     pub heartbeat_writer: IntGauge,
     /// Counts of the heartbeat by this agent.
     pub heartbeats: IntCounter,
     /// Waits of reads on a replica for a write, by how they ended.
     pub read_waits: IntCounterVec,
+    /// Statements refused because there was no connection for them, by reason.
+    pub refused: IntCounterVec,
+    /// Statements that wait for a connection, by server.
+    pub waiting: IntGaugeVec,
+    /// Connections there may be, by server.
+    pub limit: IntGaugeVec,
+    /// Clients let go because they did not read their answer, or did not send the rest of their command.
+    pub slow_clients: IntCounter,
+    /// Clients let go because they kept a connection that others waited for, and did nothing.
+    pub idle_holds_ended: IntCounter,
     /// Reads sent again after their connection was lost before its first byte of answer.
     pub retries: IntCounter,
     /// 1 while the server answers the monitor, by server.
@@ -191,9 +199,28 @@ impl Metrics {
                 "connections_severed_total",
                 "Server connections broken under a waiting statement, because the server was silent or knew nothing of it.",
             )?,
-            wait_timeouts: s.counter(
-                "wait_timeouts_total",
-                "Statements refused because no server connection came free in time.",
+            refused: s.counters(
+                "refused_total",
+                "Statements refused because no server connection was free: none came in time, or none would have.",
+                &["why"],
+            )?,
+            waiting: s.gauges(
+                "waiting",
+                "Statements that wait for a server connection, by server.",
+                &["server"],
+            )?,
+            limit: s.gauges(
+                "connections_limit",
+                "Server connections there may be now, by server.",
+                &["server"],
+            )?,
+            slow_clients: s.counter(
+                "slow_clients_total",
+                "Clients let go because they neither read nor sent while others waited for their connection.",
+            )?,
+            idle_holds_ended: s.counter(
+                "idle_holds_ended_total",
+                "Clients let go because they kept an idle server connection that others waited for.",
             )?,
             heartbeat_writer: s.gauge(
                 "heartbeat_writer",
@@ -239,6 +266,9 @@ impl Metrics {
         for why in Why::ALL {
             self.routed
                 .with_label_values(&[why.target_label(), why.label()]);
+        }
+        for why in Refused::ALL {
+            self.refused.with_label_values(&[why.label()]);
         }
         for reason in Discard::ALL {
             self.discarded.with_label_values(&[reason.label()]);

@@ -95,7 +95,7 @@ impl Watch {
             let is_new = self.connection.is_none();
             let seen = self.watcher.look(&mut self.connection).await?;
             self.looked = Some(Instant::now());
-            self.note_defaults(&seen);
+            self.note_globals(&seen);
             self.seen = Some(seen);
             if self.index.is_none() && seen.read_only {
                 self.note_no_primary(is_new);
@@ -114,7 +114,10 @@ impl Watch {
         Ok(())
     }
 
-    fn note_defaults(&mut self, seen: &Observation) {
+    fn note_globals(&mut self, seen: &Observation) {
+        if let Some(max_connections) = seen.max_connections {
+            self.shared.note_server_max(self.index, max_connections);
+        }
         let before = self.defaults.replace(seen.defaults);
         if before.is_some_and(|before| before != seen.defaults) {
             tracing::info!(

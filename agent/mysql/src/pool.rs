@@ -2,22 +2,27 @@
 //! its next client must share with its last. Only [`Idle`] connections can come back.
 
 mod address;
+mod admission;
 mod ask;
 mod discard;
 mod kill;
 mod lease;
+mod limit;
+mod line;
 mod opening;
 mod outage;
+mod place;
 mod role;
+mod upkeep;
 mod vigil;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use lamplighter_core::fleet::Part;
 use lamplighter_core::metrics::IntGauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 use crate::error::{OpenError, StatementError};
@@ -26,17 +31,19 @@ use crate::metrics::Metrics;
 use crate::near::Nearness;
 use crate::server::{Account, Bucket, Idle};
 
+use admission::Admission;
+pub(crate) use admission::{Refused, Standing};
 pub(crate) use ask::Ask;
 pub(crate) use discard::Discard;
-use lease::Place;
 pub(crate) use lease::{BusyLease, Lease};
+use limit::Ceiling;
+pub(crate) use line::{Claim, ClaimKind, Shares, Shedding};
 use outage::Outage;
+pub(crate) use place::Exhausted;
+use place::{Place, Trouble};
 pub(crate) use role::Need;
 use role::Role;
 use vigil::Vigil;
-
-/// A connection stays the one that knows a session's LAST_INSERT_ID() for this long; then the server is asked.
-const INSERT_ID_TIME: Duration = Duration::from_secs(1);
 
 /// What [`Pool::take`] found.
 #[derive(Debug, Default)]
@@ -47,15 +54,27 @@ struct Taken {
     evicted: Option<Idle>,
 }
 
+/// What a pool has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holdings {
+    /// How often all connections of before were given up.
+    pub(crate) generation: u64,
+    /// Idle, in use and being opened.
+    pub(crate) open: usize,
+    pub(crate) idle: usize,
+}
+
 /// The pool of one server.
 #[derive(Debug)]
 pub(crate) struct Pool {
     name: String,
     account: Account,
     limits: config::Pool,
-    /// One permit for each connection in use; FIFO, so nobody overtakes.
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    /// A permit for each connection in use.
+    admission: Arc<Admission>,
+    ceiling: Mutex<Ceiling>,
+    /// What last went wrong with the server.
+    trouble: Trouble,
     inner: Mutex<Inner>,
     nearness: Nearness,
     outage: Outage,
@@ -109,7 +128,12 @@ impl Inner {
 }
 
 impl Pool {
-    pub(crate) fn new(account: Account, limits: config::Pool, metrics: &Metrics) -> Arc<Self> {
+    pub(crate) fn new(
+        account: Account,
+        limits: config::Pool,
+        shares: Shares,
+        metrics: &Metrics,
+    ) -> Arc<Self> {
         let name = account.server.to_string();
         let gauge = |state: &str| {
             metrics
@@ -125,12 +149,21 @@ impl Pool {
             last_wanted: Some(Bucket::of_nobody()),
             ..Inner::default()
         };
+        let ceiling = Ceiling::new(&limits);
+        let admission = Admission::new(
+            ceiling.limit(),
+            shares,
+            limits.shedding(),
+            metrics.waiting.with_label_values(&[name.as_str()]),
+            metrics.limit.with_label_values(&[name.as_str()]),
+        );
         Arc::new(Self {
-            places: Arc::new(Semaphore::new(limits.max_server_connections)),
+            admission,
+            ceiling: Mutex::new(ceiling),
+            trouble: Trouble::default(),
             name,
             account,
             limits,
-            waiting: AtomicUsize::new(0),
             inner: Mutex::new(inner),
             nearness: Nearness::default(),
             outage: Outage::new(away.clone(), metrics.held_seconds.clone()),
@@ -168,7 +201,7 @@ impl Pool {
 
     /// An idle connection if there is one, else a new one, whatever the server's role.
     async fn acquire_any(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, StatementError> {
-        let mut place = self.place().await?;
+        let mut place = self.place(ask.claim).await?;
         let taken = self.take(ask);
         place.counted = true;
         for reason in taken.discarded {
@@ -261,63 +294,34 @@ impl Pool {
 
     /// For how long the only statement there is may look for its answer instead of sleeping.
     pub(crate) fn look_budget(&self) -> Option<Duration> {
-        let in_use = self.limits.max_server_connections - self.places.available_permits();
-        let alone = in_use <= 1 && self.limits.busy_poll;
+        let alone = self.busy_gauge.get() <= 1 && self.limits.busy_poll;
         alone.then(|| self.nearness.budget()).flatten()
     }
 
     /// Somebody waits for a connection.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.admission.is_wanted()
+    }
+
+    /// For how long a client may keep a connection and do nothing while others wait, if there is a limit.
+    pub(crate) fn idle_hold(&self) -> Option<Duration> {
+        Some(self.limits.idle_hold_timeout.get()).filter(|limit| !limit.is_zero())
+    }
+
+    /// For how long a client may hold its answer up while others wait.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.slow_client_timeout.get()
     }
 
     pub(crate) fn idle_timeout(&self) -> Duration {
         self.limits.idle_timeout.get()
     }
 
-    /// Waits in line for the right to a connection. Counts as open from here on.
-    async fn place(self: &Arc<Self>) -> Result<Place, StatementError> {
-        let permit = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => self.wait_in_line().await?,
-        };
-        Ok(Place::lent(self, permit))
-    }
-
-    async fn wait_in_line(&self) -> Result<OwnedSemaphorePermit, StatementError> {
-        let start = Instant::now();
-        let waiting = WaitCount::enter(&self.waiting);
-        let mut limit = self.limits.wait_timeout.get();
-        let mut line = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
-        let mut permit = tokio::time::timeout(limit, line.as_mut()).await;
-        let longer = self.limits.failover_wait.get();
-        let is_away = self.outage.is_on() || self.waits_for_server();
-        if permit.is_err() && is_away && longer > limit {
-            // those before us wait for the server itself
-            permit = tokio::time::timeout(longer - limit, line).await;
-            limit = longer;
-        }
-        self.metrics
-            .wait_seconds
-            .observe(start.elapsed().as_secs_f64());
-        match permit {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => {
-                self.metrics.wait_timeouts.inc();
-                Err(StatementError::Exhausted {
-                    server: self.name.clone(),
-                    limit: self.limits.max_server_connections,
-                    waited: limit,
-                    waiting: waiting.others(),
-                })
-            }
-        }
-    }
-
     /// An idle connection that fits or can be made to, or room to open one. The connections on the way that cannot be used are
     /// closed here.
     fn take(&self, ask: &Ask<'_>) -> Taken {
         let mut taken = Taken::default();
+        let limit = self.admission.limit();
         let mut inner = self.lock();
         if inner.last_wanted.as_ref() != Some(ask.bucket) {
             inner.last_wanted = Some(ask.bucket.clone());
@@ -341,7 +345,7 @@ impl Pool {
             }
         }
         if taken.found.is_none() {
-            if inner.open >= self.limits.max_server_connections
+            if inner.open >= limit
                 && let Some(parked) = inner.evict()
             {
                 inner.open -= 1;
@@ -385,6 +389,78 @@ impl Pool {
         }
     }
 
+    /// The fleet's budget leaves so many connections to this instance.
+    pub(crate) fn grant(self: &Arc<Self>, part: Part) {
+        self.reconsider(|ceiling| ceiling.grant(part));
+    }
+
+    /// How many connections there are for all instances together, if they share them.
+    pub(crate) fn shared_out(&self) -> usize {
+        self.ceiling().shared_out()
+    }
+
+    /// Why it has the limit it has.
+    pub(crate) fn part(&self) -> Option<Part> {
+        self.ceiling().part()
+    }
+
+    fn ceiling(&self) -> MutexGuard<'_, Ceiling> {
+        self.ceiling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server takes so many connections in all.
+    pub(crate) fn note_server_max(self: &Arc<Self>, max_connections: usize) {
+        self.reconsider(|ceiling| ceiling.note_server(max_connections));
+    }
+
+    /// Takes a new limit over: what is idle beyond it is closed now, what is in use when it comes back.
+    fn reconsider(self: &Arc<Self>, change: impl FnOnce(&mut Ceiling)) {
+        let limit = {
+            let mut ceiling = self.ceiling();
+            change(&mut ceiling);
+            ceiling.limit()
+        };
+        if limit == self.admission.limit() {
+            return;
+        }
+        tracing::debug!(server = self.name, limit, "connection limit");
+        self.admission.set_limit(limit);
+        let mut closed = Vec::new();
+        let mut inner = self.lock();
+        while inner.open > limit
+            && let Some(parked) = inner.evict()
+        {
+            inner.open -= 1;
+            closed.push(parked);
+        }
+        self.show(&inner);
+        drop(inner);
+        for _ in &closed {
+            self.count_discard(Discard::Shrunk);
+        }
+    }
+
+    /// The most connections it has or may open without asking anybody.
+    pub(crate) fn claimed(&self) -> usize {
+        self.lock().open.max(self.admission.limit())
+    }
+
+    /// What it has now.
+    pub(crate) fn holdings(&self) -> Holdings {
+        let generation = self.generation.load(Ordering::Acquire);
+        let inner = self.lock();
+        Holdings {
+            generation,
+            open: inner.open,
+            idle: inner.idle.len(),
+        }
+    }
+
+    /// How things stand for one with this claim.
+    pub(crate) fn standing(&self, claim: Claim) -> Standing {
+        self.admission.standing(claim)
+    }
+
     /// A global default of the server has changed: what is open began with another one, and is closed as if it were too old.
     pub(crate) fn renew(&self) {
         let now = self.since_began(Instant::now());
@@ -400,83 +476,6 @@ impl Pool {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Closes what has been idle or open for too long or was closed by the server, and keeps `min_idle` ready. Called on a clock.
-    pub(crate) async fn maintain(self: &Arc<Self>) {
-        for reason in self.sweep() {
-            self.count_discard(reason);
-        }
-        self.settle_insert_ids().await;
-        if let Some(bucket) = self.wants_one_ready()
-            && let Ok(permit) = Arc::clone(&self.places).try_acquire_owned()
-        {
-            self.lock().open += 1;
-            let generation = self.generation.load(Ordering::Acquire);
-            let mut place = Place::upkeep(self, permit, generation);
-            // a server that is away is reported by the monitor
-            match self.try_open(&bucket).await {
-                Ok((connection, generation)) => {
-                    place.generation = generation;
-                    Lease { place, connection }.release();
-                }
-                Err(_) => place.uncount(),
-            }
-        }
-    }
-
-    /// Asks for each LAST_INSERT_ID() that a session has left behind and may want, so that its connection is free.
-    async fn settle_insert_ids(self: &Arc<Self>) {
-        while let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            let Some(parked) = self.take_owed() else {
-                return;
-            };
-            let place = Place::upkeep(self, permit, parked.generation);
-            // one that has died is counted out by its place
-            if let Ok(connection) = parked.connection.settle_insert_id().await {
-                Lease { place, connection }.release();
-            }
-        }
-    }
-
-    fn take_owed(&self) -> Option<Parked> {
-        let mut inner = self.lock();
-        let index = inner
-            .idle
-            .iter()
-            .position(|parked| parked.since.elapsed() > INSERT_ID_TIME && parked.is_owed())?;
-        inner.idle.remove(index)
-    }
-
-    fn sweep(&self) -> Vec<Discard> {
-        let mut inner = self.lock();
-        let mut discarded = Vec::new();
-        let mut kept = VecDeque::with_capacity(inner.idle.len());
-        // newest first, so that the oldest are the ones beyond `min_idle`
-        while let Some(mut parked) = inner.idle.pop_back() {
-            let idle_too_long = kept.len() >= self.limits.min_idle
-                && !parked.is_owed()
-                && parked.since.elapsed() > self.limits.idle_timeout.get();
-            match self
-                .unfit(&mut parked)
-                .or_else(|| idle_too_long.then_some(Discard::Idle))
-            {
-                Some(reason) => discarded.push(reason),
-                None => kept.push_front(parked),
-            }
-        }
-        inner.idle = kept;
-        inner.open -= discarded.len();
-        self.show(&inner);
-        discarded
-    }
-
-    fn wants_one_ready(&self) -> Option<Bucket> {
-        let inner = self.lock();
-        let room = inner.open < self.limits.max_server_connections;
-        (room && !self.is_silent() && inner.idle.len() < self.limits.min_idle)
-            .then(|| inner.last_wanted.clone())
-            .flatten()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // nothing under the lock can leave it half done
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -487,31 +486,20 @@ impl Pool {
             .set(i64::try_from(inner.idle.len()).unwrap_or(i64::MAX));
     }
 
+    /// A client was let go because it held its connection up.
+    pub(crate) fn count_slow_client(&self) {
+        self.metrics.slow_clients.inc();
+        tracing::warn!(
+            server = self.name,
+            "a client that does not keep up is let go: others wait for its connection"
+        );
+    }
+
     fn count_discard(&self, reason: Discard) {
         self.metrics
             .discarded
             .with_label_values(&[reason.label()])
             .inc();
-    }
-}
-
-/// Counts a waiter while it waits, cancelled or not.
-struct WaitCount<'a>(&'a AtomicUsize);
-
-impl<'a> WaitCount<'a> {
-    fn enter(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-
-    fn others(&self) -> usize {
-        self.0.load(Ordering::Relaxed).saturating_sub(1)
-    }
-}
-
-impl Drop for WaitCount<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -13,6 +13,7 @@
 mod account;
 mod commands;
 mod consistency;
+mod delivery;
 mod execution;
 mod keep;
 mod last;
@@ -44,7 +45,7 @@ use crate::statistics::Tally;
 use crate::variables::Variables;
 
 use consistency::Views;
-use keep::Held;
+use keep::{Held, idle_too_long};
 use last::Last;
 
 /// ER_UNKNOWN_COM_ERROR.
@@ -139,6 +140,10 @@ impl<'a> Session<'a> {
                 () = expiry(self.hold.as_ref(), self.last) => {
                     self.forget_diagnostics();
                     continue;
+                }
+                () = idle_too_long(self.hold.as_ref()) => {
+                    self.refuse_to_wait().await;
+                    break;
                 }
                 () = &mut draining, if !asked_to_leave => {
                     asked_to_leave = true;

@@ -18,6 +18,7 @@ mod fleet;
 mod heat;
 mod metrics;
 mod probe;
+mod ration;
 mod server;
 mod subsystem;
 mod upstream;

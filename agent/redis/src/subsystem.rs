@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lamplighter_core::ask::Questions;
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::fault::Fault;
-use lamplighter_core::fleet::FleetDesk;
+use lamplighter_core::fleet::{FleetDesk, RationDesk};
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::instance::InstanceView;
 use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
@@ -23,6 +23,7 @@ use crate::endpoint::{Endpoint, EndpointParts};
 use crate::fleet::Roll;
 use crate::heat::Heat;
 use crate::metrics::Metrics;
+use crate::ration::Steward;
 use crate::upstream::{Dialer, Link, Monitor, SetupError};
 use crate::warm::{Desk, Doorkeeper, Governor, Job, JobConfig, JobContext, JobError, Seat};
 use crate::writes::Carrier;
@@ -37,6 +38,7 @@ pub struct Redis {
     metrics: Metrics,
     fleet: Option<FleetDesk>,
     writes: Option<(Errands, InstanceView)>,
+    rations: Vec<RationDesk>,
     endpoint: Option<Endpoint>,
     /// What clients of the endpoint have to give.
     password: Option<Secret>,
@@ -129,6 +131,7 @@ impl Redis {
             metrics,
             fleet: None,
             writes: None,
+            rations: Vec::new(),
             endpoint,
             password,
             load: links.mysql_load,
@@ -154,6 +157,13 @@ impl Redis {
     #[must_use]
     pub fn join_fleet(mut self, desk: FleetDesk) -> Self {
         self.fleet = Some(desk);
+        self
+    }
+
+    /// Shares out among the instances what is theirs together.
+    #[must_use]
+    pub fn share_out(mut self, rations: Vec<RationDesk>) -> Self {
+        self.rations = rations;
         self
     }
 
@@ -284,6 +294,18 @@ impl Subsystem for Redis {
                 owner: owner(),
             };
             scope.spawn("writes", carrier.run(scope.tasks().clone()));
+        }
+        for desk in std::mem::take(&mut self.rations) {
+            let steward = Steward {
+                desk,
+                link: link.clone(),
+                owner: owner(),
+            };
+            let (tasks, alive) = (scope.tasks().clone(), alive.clone());
+            scope.spawn("ration", async move {
+                steward.run(tasks).await;
+                drop(alive);
+            });
         }
         self.spawn_jobs(&scope, &link, &alive);
         drop((alive, link));

@@ -17,7 +17,7 @@ use crate::config;
 const STATEMENT_MAX: u64 = 1024 * 1024;
 
 /// Columns of a statement's text in a list.
-const TEXT_WIDTH: usize = 100;
+pub(super) const TEXT_WIDTH: usize = 100;
 
 pub(super) fn top(args: &TopArgs) -> ExitCode {
     let limit = args.limit.to_string();
@@ -28,7 +28,7 @@ pub(super) fn pins(args: &StatusArgs) -> ExitCode {
     show(args, "mysql/pins", "", render_pins)
 }
 
-fn show<T: DeserializeOwned>(
+pub(super) fn show<T: DeserializeOwned>(
     args: &StatusArgs,
     view: &str,
     question: &str,
@@ -128,7 +128,7 @@ fn ask(args: &ExplainArgs, sql: &str) -> Result<Option<Explanation>, ExitCode> {
 }
 
 /// `0.0123` as `12.3 ms`.
-fn time(seconds: f64) -> String {
+pub(super) fn time(seconds: f64) -> String {
     match seconds {
         _ if seconds >= 100.0 => format!("{seconds:.0} s"),
         _ if seconds >= 1.0 => format!("{seconds:.1} s"),
@@ -137,7 +137,7 @@ fn time(seconds: f64) -> String {
     }
 }
 
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -35,6 +35,8 @@ fn sizes_need_a_unit_and_print_what_can_be_read_back() {
 #[test]
 fn percentages_stay_in_range() {
     assert!(("25%".parse::<Percent>().unwrap().fraction() - 0.25).abs() < f64::EPSILON);
+    assert_eq!(Percent::new(25.0).of(11), 2);
+    assert_eq!(Percent::new(100.0).of(7), 7);
     assert!("101%".parse::<Percent>().is_err());
     assert!("25".parse::<Percent>().is_err());
 }

@@ -28,6 +28,16 @@ fn every_rule_is_told() {
             "pool.max_server_connections",
         ),
         (r#", "pool": {"min_idle": 99}"#, "pool.min_idle"),
+        (r#", "pool": {"fleet_budget": 499}"#, "pool.fleet_budget"),
+        (r#", "pool": {"fleet_size_max": 0}"#, "pool.fleet_size_max"),
+        (
+            r#", "pool": {"shed_interval": "10ms"}"#,
+            "pool.shed_interval",
+        ),
+        (
+            r#", "pool": {"slow_client_timeout": "0s"}"#,
+            "pool.slow_client_timeout",
+        ),
         (r#", "compression_level": 0"#, "compression_level"),
         (
             r#", "compression": "zlib", "compression_level": 10"#,

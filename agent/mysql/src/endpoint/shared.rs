@@ -23,6 +23,7 @@ use crate::preferences::Preferences;
 use crate::prepared::Templates;
 use crate::replica::Replica;
 use crate::statistics::Statistics;
+use crate::tenants::Tenants;
 use crate::variables::Learned;
 
 /// Replicas that are looked at; Azure allows ten for each server.
@@ -42,13 +43,15 @@ pub(crate) struct Shared {
     pub(crate) greeter: Greeter,
     pub(crate) metrics: Metrics,
     pub(crate) statistics: Statistics,
+    /// Who shares the pools.
+    pub(crate) tenants: Tenants,
     pub(crate) preferences: Preferences,
     /// What was written through this agent.
     pub(crate) positions: Positions,
     /// The way to what was written through others.
     pub(crate) fleet: Option<Fleet>,
     pub(crate) read_wait: Duration,
-    consistency: Consistency,
+    pub(crate) consistency: Consistency,
     pub(crate) monitor: config::Monitor,
     pub(crate) heartbeat: config::Heartbeat,
     pub(crate) statement_size_max: usize,
@@ -72,6 +75,7 @@ impl Shared {
         greeter: Greeter,
         metrics: Metrics,
         statistics: Statistics,
+        tenants: Tenants,
         fleet: Option<Fleet>,
     ) -> Self {
         let replica = |server: &HostPort| {
@@ -89,6 +93,7 @@ impl Shared {
             greeter,
             metrics,
             statistics,
+            tenants,
             preferences: Preferences::new(config),
             positions: Positions::default(),
             fleet,
@@ -168,8 +173,7 @@ impl Shared {
 
     /// The sessions of a server, of replica `index` or of the primary, begin otherwise than they did.
     pub(crate) fn defaults_changed(&self, index: Option<usize>) {
-        let replica = |index: usize| self.replicas.get(index).map(|it| &it.pool);
-        if let Some(pool) = index.map_or(Some(&self.primary), replica) {
+        if let Some(pool) = self.pool_of(index) {
             pool.renew();
         }
         // what SET does may depend on them, and so may what a server says of a prepared statement
@@ -177,7 +181,28 @@ impl Shared {
         self.templates.forget();
     }
 
-    pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+    /// The server of replica `index`, or the primary, takes so many connections in all.
+    pub(crate) fn note_server_max(&self, index: Option<usize>, max_connections: usize) {
+        if let Some(pool) = self.pool_of(index) {
+            pool.note_server_max(max_connections);
+        }
+    }
+
+    /// The pool of replica `index`, or of the primary.
+    fn pool_of(&self, index: Option<usize>) -> Option<&Arc<Pool>> {
+        match index {
+            None => Some(&self.primary),
+            Some(index) => self.replicas.get(index).map(|replica| &replica.pool),
+        }
+    }
+
+    /// Reads that come to the primary for want of a replica are to leave it room for writes.
+    pub(crate) fn has_replicas(&self) -> bool {
+        !self.replicas.is_empty()
+    }
+
+    /// The primary's first.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         let replicas = self.replicas.iter().map(|it| &it.pool);
         std::iter::once(&self.primary).chain(replicas)
     }

@@ -41,6 +41,8 @@ pub(crate) struct Observation {
     pub(crate) names_writes: bool,
     /// Transactions become visible in the order in which the source committed them.
     pub(crate) keeps_order: bool,
+    /// How many connections the server takes in all.
+    pub(crate) max_connections: Option<usize>,
     /// Another number when what sessions begin with is another.
     pub(crate) defaults: u64,
 }

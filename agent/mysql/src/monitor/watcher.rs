@@ -157,7 +157,7 @@ impl Watcher {
 /// other names, and no super_read_only: SHOW lists those that exist.
 const GLOBALS: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'innodb_read_only', \
     'sql_mode', 'time_zone', 'init_connect', 'character_set_server', 'collation_server', 'default_collation_for_utf8mb4', \
-    'old_mode', 'transaction_isolation', 'transaction_read_only', 'tx_isolation', 'tx_read_only', 'autocommit', \
+    'max_connections', 'old_mode', 'transaction_isolation', 'transaction_read_only', 'tx_isolation', 'tx_read_only', 'autocommit', \
     'foreign_key_checks', 'unique_checks', 'wait_timeout', 'interactive_timeout', 'lock_wait_timeout', \
     'innodb_lock_wait_timeout', 'max_execution_time', 'max_statement_time', 'group_concat_max_len', 'sql_select_limit', \
     'max_join_size', 'sql_big_selects', 'sql_safe_updates', 'sql_notes', 'sql_warnings', 'sql_require_primary_key', \
@@ -181,6 +181,7 @@ async fn globals(connection: &mut MySqlConnection) -> Result<Observation, LookEr
         let is_on = value == "ON" || value == "1";
         match name.as_str() {
             "read_only" | "super_read_only" | "innodb_read_only" => seen.read_only |= is_on,
+            "max_connections" => seen.max_connections = value.parse().ok(),
             "gtid_mode" => seen.names_writes = is_on,
             "replica_parallel_workers" | "slave_parallel_workers" => {
                 workers = value.parse().unwrap_or_default();

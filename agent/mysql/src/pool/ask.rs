@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Need;
+use super::{Claim, Need};
 use crate::insert_id::OfSession;
 use crate::prepared::Template;
 use crate::server::{Bucket, Idle};
@@ -13,6 +13,8 @@ use crate::server::{Bucket, Idle};
 #[derive(Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) bucket: &'a Bucket,
+    /// Who waits for it.
+    pub(crate) claim: Claim,
     /// The asking session's LAST_INSERT_ID().
     pub(crate) session: Option<&'a OfSession>,
     /// The command may read LAST_INSERT_ID().
@@ -33,6 +35,7 @@ impl<'a> Ask<'a> {
     pub(crate) const fn of(bucket: &'a Bucket) -> Self {
         Self {
             bucket,
+            claim: Claim::OWN,
             session: None,
             insert_id: false,
             template: None,

@@ -17,10 +17,12 @@ pub(crate) enum Discard {
     ResetFailed,
     /// The server's role or address changed, or we are draining.
     Retired,
+    /// The pool may have fewer connections than before.
+    Shrunk,
 }
 
 impl Discard {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Busy,
         Self::ServerClosed,
         Self::Idle,
@@ -28,6 +30,7 @@ impl Discard {
         Self::Evicted,
         Self::ResetFailed,
         Self::Retired,
+        Self::Shrunk,
     ];
 
     pub(crate) const fn label(self) -> &'static str {
@@ -39,6 +42,7 @@ impl Discard {
             Self::Evicted => "evicted",
             Self::ResetFailed => "reset_failed",
             Self::Retired => "retired",
+            Self::Shrunk => "shrunk",
         }
     }
 }

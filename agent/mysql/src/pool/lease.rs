@@ -5,24 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lamplighter_wire::mysql::flags::Status;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::place::Place;
 use super::{Ask, Discard, Parked, Pool};
 use crate::error::StatementError;
 use crate::insert_id::OfSession;
 use crate::server::{Bucket, Busy, Idle};
-
-/// The right to one connection of the pool. Dropped in whatever way, it gives the right back and counts the connection out.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) pool: Arc<Pool>,
-    pub(super) generation: u64,
-    /// A connection, open or being opened, is counted in `Inner::open` for this place.
-    pub(super) counted: bool,
-    /// It is a client's: whoever leaves waits for it.
-    lent: bool,
-    _permit: OwnedSemaphorePermit,
-}
 
 /// A connection taken from its pool, between two packets.
 #[derive(Debug)]
@@ -38,56 +26,6 @@ pub(crate) struct BusyLease {
     place: Place,
 }
 
-impl Place {
-    /// For a client, without a connection yet.
-    pub(super) fn lent(pool: &Arc<Pool>, permit: OwnedSemaphorePermit) -> Self {
-        pool.busy_gauge.inc();
-        Self {
-            pool: Arc::clone(pool),
-            generation: pool.generation.load(Ordering::Acquire),
-            counted: false,
-            lent: true,
-            _permit: permit,
-        }
-    }
-
-    /// For the pool's own upkeep of a connection that is counted already. Nobody waits for it: with a server that is away there is
-    /// always one on its way.
-    pub(super) fn upkeep(pool: &Arc<Pool>, permit: OwnedSemaphorePermit, generation: u64) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            generation,
-            counted: true,
-            lent: false,
-            _permit: permit,
-        }
-    }
-
-    /// The connection is gone without having been in anybody's hands.
-    pub(super) fn uncount(&mut self) {
-        if std::mem::take(&mut self.counted) {
-            self.pool.lock().open -= 1;
-        }
-    }
-
-    pub(super) fn close(mut self, reason: Discard) {
-        self.uncount();
-        self.pool.count_discard(reason);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.counted {
-            self.uncount();
-            self.pool.count_discard(Discard::Busy);
-        }
-        if self.lent {
-            self.pool.busy_gauge.dec();
-        }
-    }
-}
-
 impl Lease {
     /// Gives the connection back for the next client of its bucket.
     pub(crate) fn release(self) {
@@ -99,7 +37,12 @@ impl Lease {
         if place.generation != pool.generation.load(Ordering::Acquire) {
             return place.close(Discard::Retired);
         }
+        let limit = pool.admission.limit();
         let mut inner = pool.lock();
+        if inner.open > limit {
+            drop(inner);
+            return place.close(Discard::Shrunk);
+        }
         inner.idle.push_back(Parked {
             connection,
             since: Instant::now(),

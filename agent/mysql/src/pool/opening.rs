@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::outage::may_pass;
-use super::{Lease, Place, Pool};
+use super::place::Place;
+use super::{Claim, Discard, Lease, Pool};
 use crate::error::{OpenError, StatementError};
 use crate::server::{Bucket, Idle};
 use crate::variables::Variables;
@@ -40,9 +41,14 @@ impl Pool {
 
     /// A connection for whoever comes next: as the last one that was asked for, without what the server may refuse.
     pub(super) async fn open_spare(self: &Arc<Self>) -> Result<Lease, StatementError> {
-        let mut place = self.place().await?;
+        let mut place = self.place(Claim::OWN).await?;
         let wanted = {
+            let limit = self.admission.limit();
             let mut inner = self.lock();
+            if inner.open >= limit && inner.evict().is_some() {
+                inner.open -= 1;
+                self.count_discard(Discard::Evicted);
+            }
             inner.open += 1;
             inner.last_wanted.clone()
         };
@@ -78,6 +84,9 @@ impl Pool {
             &self.metrics.open_failures
         };
         counter.with_label_values(&[self.name.as_str()]).inc();
+        if let Err(error) = &opened {
+            self.note_trouble(error);
+        }
         let opened = opened?;
         let generation = self.note_role(opened.is_read_only(), generation);
         Ok((opened, generation))
@@ -105,7 +114,9 @@ impl Pool {
                 tokio::time::sleep(first.failed()).await;
             }
         };
-        match tokio::time::timeout(limit, back).await {
+        let tried = tokio::time::timeout(limit, back).await;
+        self.admission.excuse();
+        match tried {
             Ok(tried) => tried.map_err(|source| self.not_open(source)),
             Err(_) => Err(StatementError::Away {
                 server: self.name.clone(),

@@ -1,7 +1,9 @@
 //! Keeping a server connection and giving it back: what is on it, since when, and what has to be known before it goes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use lamplighter_wire::mysql::response::ErrPacket;
 
 use super::Session;
 use crate::hold::{HoldReason, Ties};
@@ -9,6 +11,9 @@ use crate::insert_id::OfSession;
 use crate::pool::{Discard, Lease};
 use crate::prepared::Statements;
 use crate::variables::Variables;
+
+/// ER_CLIENT_INTERACTION_TIMEOUT.
+const CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
 
 /// A server connection that the client keeps.
 pub(super) struct Held {
@@ -27,7 +32,41 @@ impl Held {
     }
 }
 
+/// How often it is looked whether somebody waits for an idle connection.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Resolves when the client has kept its connection idle for as long as it may, and others wait for it.
+pub(super) async fn idle_too_long(held: Option<&Held>) {
+    let Some((held, limit)) = held.and_then(|held| Some((held, held.lease.pool().idle_hold()?)))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(limit).await;
+    while !held.lease.pool().is_wanted() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 impl Session<'_> {
+    /// Tells a client that kept its connection idle for too long, as MySQL does at `wait_timeout`.
+    pub(super) async fn refuse_to_wait(&mut self) {
+        self.shared.metrics.idle_holds_ended.inc();
+        let reason = self.hold.as_ref().map_or("", |held| held.reason.label());
+        tracing::warn!(
+            id = self.identity.connection_id,
+            reason,
+            "a client that kept an idle connection is let go: others wait for it"
+        );
+        let text = "lamplighter: disconnected because of inactivity: others wait for the server connection that was kept";
+        let packet = ErrPacket::new(
+            CLIENT_INTERACTION_TIMEOUT,
+            *b"HY000",
+            text.as_bytes().to_vec(),
+        );
+        // it need not read it, and may be gone
+        let _told = tokio::time::timeout(LOOK, self.client.send_error(&packet, 0)).await;
+    }
+
     /// Keeps or gives back the connection after a command; `before` says why and since when it was kept, if it was.
     pub(super) fn settle(
         &mut self,

@@ -10,6 +10,11 @@ use super::relay::Job;
 use crate::error::StatementError;
 use crate::hold::{HoldReason, Ran, Ties, asks_about_the_last};
 use crate::pool::{Ask, Lease};
+        }
+    }
+
+use crate::hold::{HoldReason, Ties};
+use crate::pool::{Ask, Claim, ClaimKind, Lease};
 use crate::position::Position;
 use crate::replica::Replica;
 use crate::route::Why;
@@ -44,8 +49,9 @@ impl Session<'_> {
             return self.lease_held(held, job.reads_insert_id).await;
         }
         let bucket = self.bucket();
-        let ask = Ask {
+        let mut ask = Ask {
             bucket: &bucket,
+            claim: self.claim(way.why),
             session: Some(&self.insert_id),
             insert_id: job.reads_insert_id,
             template: job.execution.as_ref().map(|it| &it.wanted.template),
@@ -65,7 +71,10 @@ impl Session<'_> {
         if let Some(replica) = way.replica.and_then(|index| self.shared.replica(index)) {
             match self.lease_replica(replica, way.wait.as_ref(), &ask).await {
                 Ok(lease) => return Ok(free(lease)),
-                Err(why) => *way = Way::primary(why),
+                Err(why) => {
+                    *way = Way::primary(why);
+                    ask.claim = self.claim(why);
+                }
             }
         }
         match self.shared.primary.acquire(&ask).await {
@@ -138,6 +147,20 @@ impl Session<'_> {
         let is_retired = |held: &Held| held.ties.only_diagnostics() && held.lease.is_retired();
         if !asks && self.hold.as_ref().is_some_and(is_retired) {
             self.forget_diagnostics();
+        }
+    }
+
+    /// What the client asks for as. While no replica is fit its reads leave the primary room for writes.
+    fn claim(&self, why: Why) -> Claim {
+        let wants_replica = matches!(why, Why::NoReplica | Why::ReplicaFailed);
+        let kind = if wants_replica && self.shared.has_replicas() {
+            ClaimKind::Fallback
+        } else {
+            ClaimKind::Regular
+        };
+        Claim {
+            tenant: self.shared.tenants.number(&self.identity.user),
+            kind,
         }
     }
 

@@ -501,6 +501,9 @@ pub(super) fn touches_insert_id(statement: &lamplighter_wire::sql::Statement) ->
 
 fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Lost {
     let server = busy.pool().name().to_owned();
+    if let Failure::Server(error) = &failure {
+        busy.pool().note_trouble(error);
+    }
     let error = match failure {
         Failure::Server(source) => StatementError::ServerLost { server, source },
         Failure::Protocol(source) => StatementError::Protocol { server, source },

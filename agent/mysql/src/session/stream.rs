@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use lamplighter_wire::mysql::ProtocolError;
 use lamplighter_wire::mysql::exchange::{Completion, Event, Exchange, ReplyShape};
 
+use super::delivery::with_patience;
 use super::refusal::{Refusal, Withhold};
 use super::relay::Job;
 use crate::client::{Client, Request, RequestError};
@@ -103,16 +104,15 @@ pub(super) async fn relay(
             before_end(&completion).await;
             reply.relayed = true;
             // a client that is gone by now is found out by the next read; its connection is clean all the same
-            let _sent = client.send(&mut out).await;
+            let _sent = with_patience(busy.pool(), client.send(&mut out)).await?;
             return Ok(Answered::Passed(completion));
         }
         if !reply.relayed && !out.is_empty() {
             reply.relayed = true;
             busy.connection.set_harmless(false);
         }
-        client
-            .send(&mut out)
-            .await
+        with_patience(busy.pool(), client.send(&mut out))
+            .await?
             .map_err(|_| Failure::ClientGone)?;
         if matches!(event, Event::LocalInfile { .. }) {
             Box::pin(upload(client, busy, exchange)).await?;
@@ -143,9 +143,8 @@ async fn send_rest(
     let mut chunk = BytesMut::new();
     loop {
         chunk.clear();
-        let complete = client
-            .continue_request(scanner, &mut chunk)
-            .await
+        let complete = with_patience(busy.pool(), client.continue_request(scanner, &mut chunk))
+            .await?
             .map_err(|error| match error {
                 RequestError::Gone => Failure::ClientGone,
                 RequestError::Protocol(error) => Failure::Protocol(error),
@@ -168,7 +167,9 @@ async fn upload(
     let mut scanner = exchange.infile_upload();
     let mut out = BytesMut::with_capacity(REPLY_BUFFER);
     loop {
-        let bytes = client.next_bytes().await.map_err(|_| Failure::ClientGone)?;
+        let bytes = with_patience(busy.pool(), client.next_bytes())
+            .await?
+            .map_err(|_| Failure::ClientGone)?;
         out.clear();
         let complete = scanner.feed(&bytes, &mut out).map_err(Failure::Protocol)?;
         busy.connection.send_file(&out).await?;

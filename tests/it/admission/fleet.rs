@@ -1,0 +1,1 @@
+//! Instances that share the connections of a server.

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -13,6 +13,8 @@ crosstalk: ## millions of tagged questions while everything breaks; QUESTIONS=ho
 	@tests/support/install.sh mysql && LAMPLIGHTER_CROSSTALK_QUESTIONS=$(or $(QUESTIONS),2000000) LAMPLIGHTER_CROSSTALK_CLIENTS=$(or $(CLIENTS),32) LAMPLIGHTER_CROSSTALK_STEP=1 cargo test -p lamplighter --test it -- crosstalk:: --nocapture
 chaos: ## half an hour of random faults under 64 clients that keep account; SECONDS=how long SEED=first
 	@tests/support/install.sh mysql && LAMPLIGHTER_CHAOS_SECONDS=$(or $(SECONDS),1800) LAMPLIGHTER_CHAOS_SEED=$(or $(SEED),1) cargo test -p lamplighter --test it -- failover::chaos --nocapture
+fleet: ## many instances that share the connections of one server, 1 -> INSTANCES -> a tenth of them, under load (default 50)
+	@tests/support/install.sh mysql redis && LAMPLIGHTER_FLEET=$(or $(INSTANCES),50) cargo test -p lamplighter --test it -- admission::fleet --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
 bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; prints a table

@@ -9,11 +9,6 @@ use super::refusal::need_of;
 use super::relay::Job;
 use crate::error::StatementError;
 use crate::hold::{HoldReason, Ran, Ties, asks_about_the_last};
-use crate::pool::{Ask, Lease};
-        }
-    }
-
-use crate::hold::{HoldReason, Ties};
 use crate::pool::{Ask, Claim, ClaimKind, Lease};
 use crate::position::Position;
 use crate::replica::Replica;

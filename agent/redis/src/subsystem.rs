@@ -175,6 +175,21 @@ impl Redis {
         }
     }
 
+    fn spawn_stewards(&mut self, scope: &Scope, link: &Link, alive: &mpsc::Sender<()>) {
+        for desk in std::mem::take(&mut self.rations) {
+            let steward = Steward {
+                desk,
+                link: link.clone(),
+                owner: owner(),
+            };
+            let (tasks, alive) = (scope.tasks().clone(), alive.clone());
+            scope.spawn("ration", async move {
+                steward.run(tasks).await;
+                drop(alive);
+            });
+        }
+    }
+
     fn spawn_jobs(self, scope: &Scope, link: &Link, alive: &mpsc::Sender<()>) {
         // first those that traffic waits for
         let mut jobs = self.jobs;
@@ -295,18 +310,7 @@ impl Subsystem for Redis {
             };
             scope.spawn("writes", carrier.run(scope.tasks().clone()));
         }
-        for desk in std::mem::take(&mut self.rations) {
-            let steward = Steward {
-                desk,
-                link: link.clone(),
-                owner: owner(),
-            };
-            let (tasks, alive) = (scope.tasks().clone(), alive.clone());
-            scope.spawn("ration", async move {
-                steward.run(tasks).await;
-                drop(alive);
-            });
-        }
+        self.spawn_stewards(&scope, &link, &alive);
         self.spawn_jobs(&scope, &link, &alive);
         drop((alive, link));
         // gates are closed by now where they have to be: what is not required is not waited for

@@ -41,6 +41,9 @@ use crate::variables::Variables;
 /// Bytes read from a server at once.
 const READ_SIZE: usize = 16 * 1024;
 
+/// Bytes sent to a server at once.
+const WRITE_SIZE: usize = 256 * 1024;
+
 /// What is known of a server connection whatever its state.
 #[derive(Debug)]
 struct Link {
@@ -218,10 +221,14 @@ impl Busy {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.thread.waits();
-        let written = self.0.stream.write(bytes).await;
-        self.0.thread.rests();
-        written
+        // a server that takes the next part has not fallen silent, however long all of it takes
+        for part in bytes.chunks(WRITE_SIZE) {
+            self.0.thread.waits();
+            let written = self.0.stream.write(part).await;
+            self.0.thread.rests();
+            written?;
+        }
+        Ok(())
     }
 
     /// Reads the replies to what went in front of the command, if anything did.

@@ -80,6 +80,11 @@ impl Ties {
         self.is_forever() || self.has(ObjectKind::TemporaryTable)
     }
 
+    /// In an XA transaction hardly any statement is allowed at some times, ours neither.
+    pub(crate) fn has_xa(&self) -> bool {
+        self.has(ObjectKind::Xa)
+    }
+
     pub(crate) fn has_cursor(&self, id: u32) -> bool {
         self.cursors.contains(&id)
     }
@@ -320,7 +325,14 @@ pub(crate) fn leaves_diagnostics(ran: Ran<'_>) -> bool {
         }
         Ran::Command(command) => matches!(
             command,
-            Command::Statistics | Command::StmtSendLongData | Command::SetOption
+            Command::Statistics
+                | Command::StmtSendLongData
+                | Command::SetOption
+                | Command::Ping
+                | Command::InitDb
+                | Command::FieldList
+                | Command::StmtReset
+                | Command::StmtFetch
         ),
         Ran::UnderstoodSet | Ran::Oversized => false,
     }
@@ -408,7 +420,8 @@ fn has_diagnostics(ran: Ran<'_>, completion: &Completion) -> bool {
             let beyond = Traits::SQL_CALC_FOUND_ROWS.union(Traits::OFFSET);
             !is_plain_read(statement) || statement.traits.intersects(beyond)
         }
-        Ran::Oversized => true,
+        // COM_FIELD_LIST warns that it is out of date, which its reply does not say
+        Ran::Oversized | Ran::Command(Command::FieldList) => true,
         // without warnings it leaves nothing to ask about but a ROW_COUNT() of 0, which is captured
         Ran::UnderstoodSet | Ran::Command(_) => false,
     }

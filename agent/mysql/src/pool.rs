@@ -226,20 +226,19 @@ impl Pool {
         connection: Idle,
         ask: &Ask<'_>,
     ) -> Result<Lease, StatementError> {
-        let insert_id = self.wanted_insert_id(&connection, ask).await?;
-        let fits = connection.bucket() == ask.bucket && insert_id.is_none();
-        if fits && !connection.insert_id().is_wanted_beside(ask.session) {
+        let same_bucket = connection.bucket() == ask.bucket;
+        let same_insert_id = !ask.insert_id
+            || (!connection.insert_id().is_uncertain()
+                && ask
+                    .session
+                    .is_none_or(|session| connection.insert_id().is_of(session)));
+        if same_bucket && same_insert_id && !connection.insert_id().is_wanted_beside(ask.session) {
             return Ok(Lease { place, connection });
         }
-        if connection.bucket() != ask.bucket {
+        if !same_bucket {
             self.metrics.adapted.inc();
         }
-        let adapted = if ask.ahead {
-            connection.adapt_ahead(ask.bucket, insert_id)
-        } else {
-            connection.adapt(ask.bucket, insert_id).await
-        };
-        match adapted {
+        match self.adapt(connection, ask).await? {
             Ok(connection) => Ok(Lease { place, connection }),
             // the client's own mistake: no such schema, no right to it
             Err(source @ OpenError::Refused(_)) => Err(self.not_open(source)),
@@ -255,7 +254,30 @@ impl Pool {
         }
     }
 
-    /// What LAST_INSERT_ID() has to be set to, if it matters and is not so already.
+    /// The connection in the state that is asked for, or why it cannot be brought there.
+    async fn adapt(
+        &self,
+        mut connection: Idle,
+        ask: &Ask<'_>,
+    ) -> Result<Result<Idle, OpenError>, StatementError> {
+        if ask.insert_id
+            && (connection.is_wiped_for(ask.bucket) || connection.insert_id().is_uncertain())
+        {
+            // what a wipe takes away has to be known to be set again
+            match connection.settle_insert_id().await {
+                Ok(settled) => connection = settled,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let insert_id = self.wanted_insert_id(&connection, ask).await?;
+        Ok(if ask.ahead {
+            connection.adapt_ahead(ask.bucket, insert_id)
+        } else {
+            connection.adapt(ask.bucket, insert_id).await
+        })
+    }
+
+    /// What LAST_INSERT_ID() has to be, if it matters and is known to more than the connection.
     async fn wanted_insert_id(
         &self,
         connection: &Idle,
@@ -265,7 +287,7 @@ impl Pool {
             return Ok(None);
         };
         if connection.insert_id().is_of(session) {
-            return Ok(None);
+            return Ok(session.known());
         }
         let known = match session {
             OfSession::Known(value) => Some(*value),

@@ -34,14 +34,14 @@ use stream::Stream;
 pub(crate) use threads::Waiting;
 
 use crate::error::OpenError;
-use crate::insert_id::{self, OfConnection, OfSession};
+use crate::insert_id::{Change, OfConnection, OfSession, There};
 use crate::prepared::Template;
 use crate::variables::Variables;
 
 /// Bytes read from a server at once.
 const READ_SIZE: usize = 16 * 1024;
 
-/// Bytes sent to a server at once.
+/// Bytes sent to a server at once: one that takes the next part has not fallen silent, however long all of it takes.
 const WRITE_SIZE: usize = 256 * 1024;
 
 /// What is known of a server connection whatever its state.
@@ -134,11 +134,9 @@ impl Idle {
         self.0.statements.close(wanted);
     }
 
-    /// A session leaves its LAST_INSERT_ID() behind; it gets to know it when somebody asks.
-    pub(crate) fn owe_insert_id(&mut self) -> OfSession {
-        let (awaited, owed) = insert_id::pending();
-        self.0.insert_id = OfConnection::Owed(owed);
-        OfSession::Awaited(awaited)
+    /// A session leaves its LAST_INSERT_ID() behind, if it is there; it gets to know it when somebody asks.
+    pub(crate) fn leave_insert_id(&mut self, there: There) -> Option<OfSession> {
+        there.leave(&mut self.0.insert_id)
     }
 
     /// Wipes the session as COM_RESET_CONNECTION does, then sets up again what the login had set up. One round trip.
@@ -152,6 +150,12 @@ impl Idle {
         };
         let batch = Batch::wiping(&self.0, &wanted)?;
         self.run_batch(batch).await
+    }
+
+    /// Only a wipe makes it one of `wanted`.
+    pub(crate) fn is_wiped_for(&self, wanted: &Bucket) -> bool {
+        let (now, login) = (&self.0.bucket.variables, self.0.capabilities);
+        now.statement_to(&wanted.variables, login).is_none()
     }
 
     /// Makes it a connection of `wanted`, which must be near its own bucket, and, if `insert_id` is given, one on which
@@ -221,7 +225,6 @@ impl Busy {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // a server that takes the next part has not fallen silent, however long all of it takes
         for part in bytes.chunks(WRITE_SIZE) {
             self.0.thread.waits();
             let written = self.0.stream.write(part).await;
@@ -465,9 +468,18 @@ impl Busy {
         self.0.thread.id()
     }
 
-    /// LAST_INSERT_ID() may have changed.
-    pub(crate) fn forget_insert_id(&mut self) {
-        self.0.insert_id = OfConnection::Unknown;
+    /// LAST_INSERT_ID() may have changed: whether it is the session's now.
+    pub(crate) fn note_insert_id(
+        &mut self,
+        there: There,
+        change: Change,
+        session: &OfSession,
+    ) -> There {
+        let there = there.after(change, &self.0.insert_id, session);
+        if change != Change::None {
+            self.0.insert_id = OfConnection::Unknown;
+        }
+        there
     }
 
     /// Reads one reply that no client sees.

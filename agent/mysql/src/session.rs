@@ -15,6 +15,7 @@ mod commands;
 mod consistency;
 mod delivery;
 mod execution;
+mod insert_id;
 mod keep;
 mod last;
 mod lease;
@@ -137,7 +138,7 @@ impl<'a> Session<'a> {
             let request = tokio::select! {
                 biased;
                 request = self.client.next_request(self.shared.statement_size_max) => request,
-                () = expiry(self.hold.as_ref(), self.last) => {
+                () = expiry(self.hold.as_ref(), self.last.has_warnings) => {
                     self.forget_diagnostics();
                     continue;
                 }
@@ -202,12 +203,11 @@ impl<'a> Session<'a> {
         let account = self.open_account(command, &request);
         let flow = match command {
             Command::Quit => Flow::End,
-            Command::Ping => self.pong(request.reply_seq).await,
+            Command::Ping => self.ping(request).await,
             Command::Query => self.query(request).await,
             Command::InitDb => self.init_db(request).await,
-            Command::FieldList | Command::Statistics | Command::ProcessInfo => {
-                self.on_primary(request, command).await
-            }
+            Command::FieldList => self.field_list(request).await,
+            Command::Statistics | Command::ProcessInfo => self.on_primary(request, command).await,
             Command::SetOption => self.set_option(request).await,
             Command::ResetConnection => self.reset_connection(request.reply_seq).await,
             Command::ChangeUser => self.change_user(&request).await,
@@ -268,11 +268,11 @@ impl<'a> Session<'a> {
     }
 
     async fn unknown_command(&mut self, seq: u8) -> Flow {
-        self.answer_error(
-            &ErrPacket::new(UNKNOWN_COMMAND, *b"08S01", b"Unknown command".to_vec()),
-            seq,
-        )
-        .await
+        let before = self.last.told_warnings;
+        let error = ErrPacket::new(UNKNOWN_COMMAND, *b"08S01", b"Unknown command".to_vec());
+        let flow = self.answer_error(&error, seq).await;
+        self.last.told_warnings = before.saturating_add(1);
+        flow
     }
 
     async fn answer_ok(&mut self, seq: u8) -> Flow {
@@ -288,13 +288,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// COM_PING: the warnings are those of the last statement, which it leaves as they are.
+    /// An OK with the warnings of the last statement.
     async fn pong(&mut self, seq: u8) -> Flow {
         self.shared.metrics.local.inc();
         let (mut out, mut seq) = (BytesMut::with_capacity(16), seq);
         OkPacket {
             status: self.status(),
-            warnings: self.last.warnings,
+            warnings: self.last.told_warnings,
             ..OkPacket::default()
         }
         .encode(self.identity.capabilities, &mut out, &mut seq);
@@ -310,7 +310,7 @@ impl<'a> Session<'a> {
     }
 
     async fn answer_error(&mut self, error: &ErrPacket, seq: u8) -> Flow {
-        self.last.note_refused();
+        self.last.note_refused(error);
         self.tally.failed = true;
         self.shared
             .metrics
@@ -326,11 +326,11 @@ impl<'a> Session<'a> {
 }
 
 /// Resolves when a connection held only for diagnostics has been held long enough.
-async fn expiry(held: Option<&Held>, last: Last) {
+async fn expiry(held: Option<&Held>, has_warnings: bool) {
     let Some(held) = held.filter(|held| held.reason() == HoldReason::Diagnostics) else {
         return std::future::pending().await;
     };
-    if !last.has_warnings {
+    if !has_warnings {
         return tokio::time::sleep(DIAGNOSTICS_TIME).await;
     }
     // only the server has their texts: kept for as long as nobody else needs the connection

@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use lamplighter_wire::mysql::flags::Capabilities;
 use lamplighter_wire::mysql::response::SessionTrack;
 
 pub(crate) use sql_mode::SqlMode;
@@ -146,8 +147,8 @@ impl Variables {
     }
 
     /// The statement that makes a session with `self` into one with `wanted`; `None` if a login is needed for that, because the
-    /// character set of the login is not known.
-    pub(crate) fn statement_to(&self, wanted: &Self) -> Option<Vec<u8>> {
+    /// character set of the login is not known. `login` is what the login agreed on: it has a say in what variables go back to.
+    pub(crate) fn statement_to(&self, wanted: &Self, login: Capabilities) -> Option<Vec<u8>> {
         let names = wanted.get(NAMES);
         let back_in_names = |(name, _): (&Bytes, &Bytes)| {
             wanted.get(name).is_none() && (name == NAMES || is_after_names(name))
@@ -173,18 +174,25 @@ impl Variables {
         for (name, _) in self.iter().filter(|(name, _)| {
             wanted.get(name).is_none() && *name != NAMES && !is_after_names(name)
         }) {
-            // the global value, which is what a login begins with ("System Variable Assignment")
-            let back = if TURNED_ROUND.iter().any(|known| known.as_bytes() == name) {
-                [b"SESSION ".as_slice(), name, b" = @@GLOBAL.", name].concat()
-            } else {
-                [b"SESSION ".as_slice(), name, b" = DEFAULT"].concat()
-            };
-            assignments.push(back);
+            assignments.push(back_to_login(name, login));
         }
         let mut sql = b"SET ".to_vec();
         sql.extend_from_slice(&assignments.join(&b", "[..]));
         Some(sql)
     }
+}
+
+/// The global value, which is what a login begins with ("System Variable Assignment").
+fn back_to_login(name: &[u8], login: Capabilities) -> Vec<u8> {
+    let value = if name == SQL_MODE && login.contains(Capabilities::CLIENT_IGNORE_SPACE) {
+        // the login of such a client adds it ("mysql_real_connect()", MySQL C API)
+        b"CONCAT(@@GLOBAL.sql_mode, ',IGNORE_SPACE')".to_vec()
+    } else if TURNED_ROUND.iter().any(|known| known.as_bytes() == name) {
+        [b"@@GLOBAL.", name].concat()
+    } else {
+        b"DEFAULT".to_vec()
+    };
+    [b"SESSION ".as_slice(), name, b" = ", &value].concat()
 }
 
 fn is_after_names(name: &[u8]) -> bool {

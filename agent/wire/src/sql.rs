@@ -157,7 +157,7 @@ flag_set! {
         TEMPORARY_TABLE = 1 << 13;
         /// A function that is not a known built-in without side effects: it may write.
         UNKNOWN_FUNCTION = 1 << 14;
-        /// `@@identity`, `@@last_insert_id`.
+        /// `@@identity`, `@@last_insert_id`, or all session variables, of which they are two.
         IDENTITY = 1 << 15;
         /// CONNECTION_ID(), `@@pseudo_thread_id`.
         CONNECTION_ID = 1 << 16;

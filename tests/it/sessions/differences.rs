@@ -6,9 +6,14 @@ use lamplighter_wire::mysql::flags::Status;
 use super::steps::Op;
 use crate::support::mysql::raw::{Part, error_of};
 
-/// Why these answers may differ, or `None` if they may not.
-pub(crate) fn known(op: &Op, direct: &[Part], endpoint: &[Part]) -> Option<&'static str> {
-    if asks_the_session(op) && same_but_numbers(direct, endpoint) {
+/// Why these answers may differ, or `None` if they may not. `sql` is the statement's text, sent with `op` or prepared before.
+pub(crate) fn known(
+    op: &Op,
+    sql: &str,
+    direct: &[Part],
+    endpoint: &[Part],
+) -> Option<&'static str> {
+    if is_told_as_number(sql, direct, endpoint) {
         return Some(
             "a value of the session is a number in the text: its display width, and no deprecation warning of FOUND_ROWS()",
         );
@@ -25,19 +30,16 @@ pub(crate) fn known(op: &Op, direct: &[Part], endpoint: &[Part]) -> Option<&'sta
             "the texts of warnings are gone with their connection when others needed it after 200 ms",
         );
     }
-    if matches!(op, Op::Execute { .. }) && only_bare_parameters_differ(direct, endpoint) {
+    let bare = match op {
+        Op::Execute { .. } => only_bare_parameters_differ(direct, endpoint),
+        Op::Fetch { .. } => {
+            (sql.contains("SELECT ?") || sql == "DO ?") && only_rows_differ(direct, endpoint)
+        }
+        _ => false,
+    };
+    if bare {
         return Some(
             "a result that is a bare parameter has the type it is sent with, not that of the statement's first execution",
-        );
-    }
-    if op.text().contains("CONNECTION_ID()") && direct.len() == endpoint.len() {
-        return Some("each side has its own connection id");
-    }
-    if matches!(op, Op::InitDb(_) | Op::Ping | Op::SetOption(_))
-        && same_but_numbers(direct, endpoint)
-    {
-        return Some(
-            "COM_INIT_DB, COM_PING and COM_SET_OPTION leave the count of warnings as it is, which here may have been another client's",
         );
     }
     if only_charset_differs(direct, endpoint) {
@@ -46,13 +48,17 @@ pub(crate) fn known(op: &Op, direct: &[Part], endpoint: &[Part]) -> Option<&'sta
     None
 }
 
-/// The statement asks what the endpoint answers itself, or may execute one that does.
-fn asks_the_session(op: &Op) -> bool {
-    let text = op.text();
-    matches!(op, Op::Execute { .. })
-        || ["FOUND_ROWS()", "ROW_COUNT()", "LAST_INSERT_ID()"]
-            .iter()
-            .any(|function| text.contains(function))
+/// The statement asks for a value that the endpoint may write into its text.
+pub(crate) fn is_told_as_number(sql: &str, direct: &[Part], endpoint: &[Part]) -> bool {
+    asks_the_session(sql) && same_but_numbers(direct, endpoint)
+}
+
+/// The statement asks what the endpoint answers itself.
+fn asks_the_session(sql: &str) -> bool {
+    let sql = sql.to_ascii_uppercase();
+    ["FOUND_ROWS()", "ROW_COUNT()", "LAST_INSERT_ID()"]
+        .iter()
+        .any(|function| sql.contains(function))
 }
 
 /// The same but for the width and decimals of columns and how many warnings there were: names, types, rows and all else are equal.
@@ -68,14 +74,7 @@ fn same_but_numbers(direct: &[Part], endpoint: &[Part]) -> bool {
                     bytes[at..at + 4].fill(0);
                     *definition = bytes.into();
                 }
-                Part::Ok {
-                    warnings, status, ..
-                }
-                | Part::Eof { warnings, status } => {
-                    *warnings = 0;
-                    // FLUSH says so of the transaction that it ends
-                    *status = status.without(Status::SERVER_STATUS_IN_TRANS);
-                }
+                Part::Ok { warnings, .. } | Part::Eof { warnings, .. } => *warnings = 0,
                 _ => {}
             }
         }
@@ -84,8 +83,7 @@ fn same_but_numbers(direct: &[Part], endpoint: &[Part]) -> bool {
     bare(direct) == bare(endpoint)
 }
 
-/// Column definitions that name utf8mb4_0900_ai_ci (255) where the client's login named another collation of utf8mb4, and nothing
-/// else.
+/// Column definitions that name one collation of utf8mb4 where the client's login named another, and nothing else.
 fn only_charset_differs(direct: &[Part], endpoint: &[Part]) -> bool {
     let differing = || direct.iter().zip(endpoint).filter(|(a, b)| a != b);
     direct.len() == endpoint.len()
@@ -94,10 +92,21 @@ fn only_charset_differs(direct: &[Part], endpoint: &[Part]) -> bool {
             (Part::Column(a), Part::Column(b)) if a.len() == b.len() && a.len() > 12 => {
                 // the fixed part's 12 bytes begin with the collation; what follows them here is 1 length byte fewer
                 let at = a.len() - 12;
-                a[..at] == b[..at] && a[at + 2..] == b[at + 2..]
+                let is_utf8mb4 =
+                    |of: &[u8]| matches!(of[at..at + 2], [45 | 46 | 224..=247 | 255, 0] | [_, 1]);
+                a[..at] == b[..at] && a[at + 2..] == b[at + 2..] && is_utf8mb4(a) && is_utf8mb4(b)
             }
             _ => false,
         })
+}
+
+/// The same parts, but for what is in the rows.
+fn only_rows_differ(direct: &[Part], endpoint: &[Part]) -> bool {
+    direct.len() == endpoint.len()
+        && direct
+            .iter()
+            .zip(endpoint)
+            .all(|(a, b)| a == b || matches!((a, b), (Part::Row(_), Part::Row(_))))
 }
 
 /// Column definitions of parameters that are results themselves, and the rows with them.

@@ -133,7 +133,13 @@ fn turn(dice: &mut Dice, who: Who, client: &mut Client, light: bool, full: bool)
         return afresh(dice, index);
     }
     if dice.percent(8) {
-        return vec![command(dice, index)];
+        let command = command(dice, index);
+        if dice.percent(40) && !light {
+            let (question, keeps) = grammar::question(dice);
+            client.keeps = client.keeps.max(keeps);
+            return vec![command, question];
+        }
+        return vec![command];
     }
     let (statement, keeps) = grammar::statement(dice, who, light);
     if let Some(keeps) = keeps {

@@ -30,6 +30,8 @@ pub(crate) struct Player {
     schema: String,
     link: Option<Link>,
     statements: [Option<u32>; SLOTS],
+    /// What they were prepared from.
+    texts: [String; SLOTS],
 }
 
 impl Player {
@@ -40,6 +42,15 @@ impl Player {
             schema,
             link: None,
             statements: [None; SLOTS],
+            texts: Default::default(),
+        }
+    }
+
+    /// The text that `op` is about: its own, or that of the statement it executes.
+    pub(crate) fn statement(&self, op: &Op) -> String {
+        match op {
+            Op::Execute { slot, .. } | Op::Fetch { slot, .. } => self.texts[*slot].clone(),
+            other => other.text(),
         }
     }
 
@@ -57,6 +68,7 @@ impl Player {
             Op::Prepare { slot, sql } => {
                 let (id, answer) = link.prepare(sql.as_bytes());
                 self.statements[*slot] = id;
+                self.texts[*slot].clone_from(sql);
                 answer
             }
             Op::Execute {

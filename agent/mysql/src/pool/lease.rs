@@ -56,6 +56,15 @@ impl Lease {
         drop(place);
     }
 
+    /// Has the server asked for the LAST_INSERT_ID() that a session left behind.
+    pub(crate) async fn with_settled_insert_id(self) -> Result<Self, StatementError> {
+        let Self { place, connection } = self;
+        match connection.settle_insert_id().await {
+            Ok(connection) => Ok(Self { place, connection }),
+            Err(source) => Err(place.pool.not_open(source)),
+        }
+    }
+
     /// Makes LAST_INSERT_ID() on the connection the session's.
     pub(crate) async fn with_insert_id(self, session: &OfSession) -> Result<Self, StatementError> {
         let bucket = self.connection.bucket().clone();

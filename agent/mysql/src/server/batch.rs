@@ -71,7 +71,9 @@ impl Batch {
         if link.has_init_connect && variables.goes_back(&wanted.variables) {
             return Err(NO_WAY_BACK);
         }
-        let wipe = variables.statement_to(&wanted.variables).is_none();
+        let wipe = variables
+            .statement_to(&wanted.variables, link.capabilities)
+            .is_none();
         if wipe {
             batch.wipe(link)?;
         }
@@ -126,7 +128,7 @@ impl Batch {
             &link.bucket.variables
         };
         if *current != wanted.variables
-            && let Some(sql) = current.statement_to(&wanted.variables)
+            && let Some(sql) = current.statement_to(&wanted.variables, link.capabilities)
         {
             self.say(Command::Query, &sql, Step::Set);
         }

@@ -3,17 +3,18 @@
 use bytes::BytesMut;
 use lamplighter_wire::mysql::attributes::no_attributes;
 use lamplighter_wire::mysql::command::{Command, CommandKind};
+use lamplighter_wire::mysql::exchange::ReplyShape;
 use lamplighter_wire::mysql::flags::Capabilities;
 use lamplighter_wire::mysql::packet::HEADER_LEN;
 use lamplighter_wire::mysql::prepared::statement_id;
 use lamplighter_wire::mysql::response::{EofPacket, ErrPacket};
 
 use super::consistency::{Views, Way};
+use super::keep::Held;
 use super::relay::Lost;
 use super::{Flow, Session, relay};
 use crate::cancel::{self, CLIENT_IDS, Killed, What};
 use crate::client::Request;
-use crate::hold::Ran;
 use crate::route::Why;
 
 /// ER_KILL_DENIED_ERROR.
@@ -29,18 +30,47 @@ impl Session<'_> {
         };
         self.leave_replica();
         let job = relay::Job {
-            request,
-            shape,
-            ran: Ran::Command(command),
-            may_retry: false,
-            execution: None,
-            reads_insert_id: false,
+            // none of them changes what the last one told
+            warnings: Some(self.last.told_warnings),
+            ..relay::Job::command(request, shape, command)
         };
         self.run_on(Way::primary(Why::NotARead), job).await
     }
 
-    /// COM_INIT_DB, as USE: the command itself would leave the warnings of the client before.
+    /// COM_FIELD_LIST: it adds to the warnings that are there, which must not be those of the client before.
+    pub(super) async fn field_list(&mut self, request: Request) -> Flow {
+        self.leave_replica();
+        let job = relay::Job::command(request, ReplyShape::FieldList, Command::FieldList);
+        if self.hold.is_none() {
+            return self.run_primed(job).await;
+        }
+        self.run_on(Way::primary(Why::Held), job).await
+    }
+
+    /// COM_PING: the warnings are those of the last statement, which it leaves as they are. Whoever asks while he keeps a
+    /// connection asks about that connection.
+    pub(super) async fn ping(&mut self, request: Request) -> Flow {
+        let keeps = |held: &Held| !held.ties.only_diagnostics();
+        if self.hold.as_ref().is_some_and(keeps) {
+            return self.on_primary(request, Command::Ping).await;
+        }
+        self.last.note_quiet(Command::Ping);
+        self.pong(request.reply_seq).await
+    }
+
+    /// COM_INIT_DB, as USE where the command itself would leave the warnings of the client before.
     pub(super) async fn init_db(&mut self, request: Request) -> Flow {
+        self.leave_replica();
+        if self.hold.is_some() {
+            return self.on_primary(request, Command::InitDb).await;
+        }
+        if request.rest.is_some() {
+            return Flow::End;
+        }
+        if self.hides_text() {
+            let job = relay::Job::command(request, ReplyShape::OkOrErr, Command::InitDb);
+            return self.run_primed(job).await;
+        }
         let name = request.packets.get(HEADER_LEN + 1..).unwrap_or_default();
         let mut text = b"USE `".to_vec();
         for byte in name {
@@ -50,12 +80,13 @@ impl Session<'_> {
             }
         }
         text.push(b'`');
-        if request.rest.is_some() {
-            return Flow::End;
-        }
         let attributes = no_attributes(self.identity.capabilities);
-        self.query(Request::query(attributes, &text, request.reply_seq))
-            .await
+        let request = Request::query(attributes, &text, request.reply_seq);
+        let job = relay::Job {
+            warnings: Some(self.last.told_warnings),
+            ..relay::Job::command(request, ReplyShape::Query, Command::InitDb)
+        };
+        self.run_on(Way::primary(Why::NotARead), job).await
     }
 
     /// COM_PROCESS_KILL, as KILL.
@@ -122,13 +153,14 @@ impl Session<'_> {
             return self.on_primary(request, Command::SetOption).await;
         }
         self.shared.metrics.local.inc();
+        self.last.note_quiet(Command::SetOption);
         let seq = request.reply_seq;
         if capabilities.contains(Capabilities::CLIENT_DEPRECATE_EOF) {
             return self.pong(seq).await;
         }
         let (mut out, mut seq) = (BytesMut::with_capacity(16), seq);
         EofPacket {
-            warnings: self.last.warnings,
+            warnings: self.last.told_warnings,
             status: self.status(),
         }
         .encode(&mut out, &mut seq);

@@ -7,7 +7,7 @@ use lamplighter_wire::mysql::response::ErrPacket;
 
 use super::Session;
 use crate::hold::{HoldReason, Ties};
-use crate::insert_id::OfSession;
+use crate::insert_id::{OfSession, There};
 use crate::pool::{Discard, Lease};
 use crate::prepared::Statements;
 use crate::variables::Variables;
@@ -19,8 +19,7 @@ const CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
 pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) ties: Ties,
-    /// The client's LAST_INSERT_ID() may have changed on this connection, which alone knows it now.
-    pub(super) insert_id_there: bool,
+    pub(super) insert_id: There,
     reason: HoldReason,
     since: Instant,
 }
@@ -72,18 +71,18 @@ impl Session<'_> {
         &mut self,
         lease: Lease,
         ties: Ties,
-        insert_id_there: bool,
+        insert_id: There,
         before: Option<(HoldReason, Instant)>,
     ) {
         match before {
-            None => self.settle_first(lease, ties, insert_id_there),
-            Some(before) => self.settle_again(lease, ties, insert_id_there, before),
+            None => self.settle_first(lease, ties, insert_id),
+            Some(before) => self.settle_again(lease, ties, insert_id, before),
         }
     }
 
-    fn settle_first(&mut self, lease: Lease, ties: Ties, insert_id_there: bool) {
+    fn settle_first(&mut self, lease: Lease, ties: Ties, insert_id: There) {
         let Some(reason) = ties.reason() else {
-            return self.give_back(lease, insert_id_there);
+            return self.give_back(lease, insert_id);
         };
         let label = [reason.label()];
         self.shared.metrics.holds.with_label_values(&label).inc();
@@ -91,7 +90,7 @@ impl Session<'_> {
         self.hold = Some(Held {
             lease,
             ties,
-            insert_id_there,
+            insert_id,
             reason,
             since: Instant::now(),
         });
@@ -102,7 +101,7 @@ impl Session<'_> {
         &mut self,
         lease: Lease,
         ties: Ties,
-        insert_id_there: bool,
+        insert_id: There,
         before: (HoldReason, Instant),
     ) {
         let (was, since) = before;
@@ -113,21 +112,21 @@ impl Session<'_> {
                 self.hold = Some(Held {
                     lease,
                     ties,
-                    insert_id_there,
+                    insert_id,
                     reason,
                     since,
                 });
             }
             _ => {
                 self.note_end(was, since);
-                self.settle_first(lease, ties, insert_id_there);
+                self.settle_first(lease, ties, insert_id);
             }
         }
     }
 
-    fn give_back(&mut self, mut lease: Lease, insert_id_there: bool) {
-        if insert_id_there {
-            self.insert_id = lease.connection.owe_insert_id();
+    fn give_back(&mut self, mut lease: Lease, insert_id: There) {
+        if let Some(left) = lease.connection.leave_insert_id(insert_id) {
+            self.insert_id = left;
         }
         lease.release();
     }
@@ -138,7 +137,7 @@ impl Session<'_> {
             && let Some(held) = self.take_hold()
         {
             self.note_end(held.reason, held.since);
-            self.give_back(held.lease, held.insert_id_there);
+            self.give_back(held.lease, held.insert_id);
         }
     }
 
@@ -181,7 +180,7 @@ impl Session<'_> {
         let Some(held) = self.take_hold() else { return };
         self.note_end(held.reason, held.since);
         self.last.lose();
-        self.give_back(held.lease, held.insert_id_there);
+        self.give_back(held.lease, held.insert_id);
     }
 
     /// Gives back a replica's connection that was only held for a question about the last statement.

@@ -1,8 +1,11 @@
 //! What is known of the last statement when its connection is gone: ROW_COUNT(), FOUND_ROWS(), and whether it had warnings.
 //! Pure; no IO. (Rules read off MySQL 9.7; "Information Functions" in its manual.)
 
+use std::borrow::Cow;
+
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
+use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{Kind, Statement, Traits};
 
 use crate::hold::{Ran, leaves_diagnostics};
@@ -18,7 +21,7 @@ pub(super) enum FoundRows {
 }
 
 /// What is known of the last statement.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Last {
     pub(super) found_rows: FoundRows,
     pub(super) row_count: i64,
@@ -27,8 +30,12 @@ pub(super) struct Last {
     /// It had warnings or failed, and their texts are gone with the connection.
     pub(super) diagnostics_lost: bool,
     pub(super) has_warnings: bool,
-    /// How many it had.
-    pub(super) warnings: u16,
+    /// How many SHOW WARNINGS tells.
+    warnings: u16,
+    /// How many the last packet that ended a reply told.
+    pub(super) told_warnings: u16,
+    /// The error it was refused with, if not by a server: none knows of it.
+    pub(super) refused: Option<Box<ErrPacket>>,
 }
 
 impl Default for Last {
@@ -41,6 +48,8 @@ impl Default for Last {
             diagnostics_lost: false,
             has_warnings: false,
             warnings: 0,
+            told_warnings: 0,
+            refused: None,
         }
     }
 }
@@ -89,12 +98,51 @@ impl Last {
         self.diagnostics_lost = false;
         self.has_warnings = false;
         self.warnings = 0;
+        self.told_warnings = 0;
+        self.refused = None;
     }
 
     /// A command that was refused without a server.
-    pub(super) fn note_refused(&mut self) {
+    pub(super) fn note_refused(&mut self, error: &ErrPacket) {
         self.note_local(-1);
         self.warnings = 1;
+        self.told_warnings = 1;
+        self.refused = Some(Box::new(error.clone()));
+    }
+
+    /// A statement that makes a server know of the error which the last command was refused with, and of no other.
+    pub(super) fn statement_to_prime(&mut self) -> Cow<'static, [u8]> {
+        let Some(error) = self.refused.take() else {
+            return Cow::Borrowed(b"DO 0");
+        };
+        self.has_warnings = true;
+        // "SIGNAL Condition Information Items": a text is cut at 128 characters
+        let text = String::from_utf8_lossy(&error.message);
+        let hex: String = text
+            .chars()
+            .take(128)
+            .collect::<String>()
+            .bytes()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        let state = String::from_utf8_lossy(&error.sql_state);
+        let code = error.code;
+        let sql = format!(
+            "SIGNAL SQLSTATE '{state}' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = _utf8mb4 x'{hex}'"
+        );
+        Cow::Owned(sql.into_bytes())
+    }
+
+    /// A command that was answered without a server, which leaves what SHOW WARNINGS tells as it is.
+    pub(super) fn note_quiet(&mut self, command: Command) {
+        self.row_count = match command {
+            // its answer is not an OK but an EOF
+            Command::SetOption => -1,
+            _ => 0,
+        };
+        if command == Command::StmtReset {
+            self.told_warnings = 0;
+        }
     }
 
     /// A reply ended.
@@ -135,17 +183,37 @@ impl Last {
                 self.row_count
             }
             Outcome::Ok { .. } if only_looks => -1,
+            // the OK of CLIENT_DEPRECATE_EOF is an EOF here
+            Outcome::Ok { .. } if matches!(ran, Ran::Command(Command::SetOption)) => -1,
             Outcome::Ok { affected_rows, .. } => i64::try_from(affected_rows).unwrap_or(i64::MAX),
             _ => -1,
         };
         let failed = matches!(completion.outcome, Outcome::Err { .. });
         let warned = failed || completion.warnings_last > 0;
+        // COM_INIT_DB adds its error to those that were told before
+        let adds = failed && matches!(ran, Ran::Command(Command::InitDb));
+        self.told_warnings = match completion.outcome {
+            Outcome::Nothing | Outcome::Text => self.told_warnings,
+            Outcome::Ok { .. } if tells_of_the_last(ran) => self.told_warnings,
+            Outcome::Err { .. } if adds => self.told_warnings.saturating_add(1),
+            Outcome::Err { .. } => 1,
+            _ => completion.warnings_last,
+        };
         if !keeps {
             self.warnings = completion.warnings_last.max(u16::from(failed));
+            self.refused = None;
         }
         self.has_warnings = warned || (keeps && self.has_warnings);
         self.diagnostics_lost &= keeps;
     }
+}
+
+/// Its OK tells the number of warnings that the OK before has told.
+const fn tells_of_the_last(ran: Ran<'_>) -> bool {
+    matches!(
+        ran,
+        Ran::Command(Command::InitDb | Command::Ping | Command::SetOption)
+    )
 }
 
 fn found(ran: Ran<'_>, completion: &Completion) -> Found {
@@ -154,9 +222,16 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
             statement, text, ..
         } => (statement, text),
         Ran::UnderstoodSet
-        | Ran::Command(Command::StmtPrepare | Command::StmtReset | Command::Statistics) => {
-            return Found::Unchanged;
-        }
+        | Ran::Command(
+            Command::StmtPrepare
+            | Command::StmtReset
+            | Command::StmtFetch
+            | Command::Statistics
+            | Command::FieldList
+            | Command::InitDb
+            | Command::Ping
+            | Command::SetOption,
+        ) => return Found::Unchanged,
         Ran::Oversized | Ran::Command(_) => return Found::Unclear,
     };
     if completion.results != 1 {
@@ -171,6 +246,8 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
     match &completion.outcome {
         Outcome::Err { code, .. } => found_by_error(statement.kind, *code),
         Outcome::ResultSet => found_by_rows(statement, text, completion.rows_last),
+        // the server has read all of them; how many there are it keeps to itself
+        Outcome::CursorOpened if is_query(statement.kind) => Found::Set,
         Outcome::Ok { affected_rows, .. } => found_by_ok(statement.kind, text, *affected_rows),
         _ => Found::Unclear,
     }
@@ -179,12 +256,8 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
 fn found_by_rows(statement: &Statement, text: &[u8], rows: u64) -> Found {
     let beyond = Traits::SQL_CALC_FOUND_ROWS.union(Traits::OFFSET);
     match statement.kind {
-        Kind::Select | Kind::With | Kind::Table | Kind::Values
-            if statement.traits.intersects(beyond) =>
-        {
-            Found::Set
-        }
-        Kind::Select | Kind::With | Kind::Table | Kind::Values => Found::Rows(rows),
+        kind if is_query(kind) && statement.traits.intersects(beyond) => Found::Set,
+        kind if is_query(kind) => Found::Rows(rows),
         // SHOW COUNT(*) WARNINGS is a query, SHOW WARNINGS is none
         Kind::ShowDiagnostics if contains(text, b"(") => Found::Rows(rows),
         // CHECK TABLE, CHECKSUM TABLE and HELP are others
@@ -203,6 +276,10 @@ fn found_by_rows(statement: &Statement, text: &[u8], rows: u64) -> Found {
         },
         _ => Found::Unclear,
     }
+}
+
+const fn is_query(kind: Kind) -> bool {
+    matches!(kind, Kind::Select | Kind::With | Kind::Table | Kind::Values)
 }
 
 /// What SHOW answers by a query on INFORMATION_SCHEMA, which counts its rows.

@@ -9,6 +9,7 @@ use super::refusal::need_of;
 use super::relay::Job;
 use crate::error::StatementError;
 use crate::hold::{HoldReason, Ran, Ties, asks_about_the_last};
+use crate::insert_id::There;
 use crate::pool::{Ask, Claim, ClaimKind, Lease};
 use crate::position::Position;
 use crate::replica::Replica;
@@ -18,7 +19,7 @@ use crate::route::Why;
 pub(super) struct Leased {
     pub(super) lease: Lease,
     pub(super) ties: Ties,
-    pub(super) insert_id_there: bool,
+    pub(super) insert_id: There,
     /// It was kept: why and since when.
     pub(super) before: Option<(HoldReason, Instant)>,
 }
@@ -60,7 +61,7 @@ impl Session<'_> {
         let free = |lease| Leased {
             lease,
             ties: Ties::default(),
-            insert_id_there: false,
+            insert_id: There::No,
             before: None,
         };
         if let Some(replica) = way.replica.and_then(|index| self.shared.replica(index)) {
@@ -160,7 +161,7 @@ impl Session<'_> {
     }
 
     async fn lease_held(
-        &self,
+        &mut self,
         held: Held,
         reads_insert_id: bool,
     ) -> Result<Leased, (StatementError, bool)> {
@@ -168,23 +169,68 @@ impl Session<'_> {
         let Held {
             lease,
             ties,
-            insert_id_there,
+            insert_id,
             ..
         } = held;
-        let mut leased = Leased {
+        let leased = Leased {
             lease,
             ties,
-            insert_id_there,
+            insert_id,
             before,
         };
-        if reads_insert_id && !insert_id_there {
-            let had_state = leased.has_state();
-            leased.lease = leased
-                .lease
-                .with_insert_id(&self.insert_id)
-                .await
-                .map_err(|error| (error, had_state))?;
+        let is_ready = leased.insert_id == There::Certain || leased.ties.has_xa();
+        if !reads_insert_id || is_ready {
+            return Ok(leased);
         }
+        let had_state = leased.has_state();
+        self.with_insert_id(leased)
+            .await
+            .map_err(|error| (error, had_state))
+    }
+
+    /// Makes LAST_INSERT_ID() on a held connection the session's, and known to it.
+    async fn with_insert_id(&mut self, mut leased: Leased) -> Result<Leased, StatementError> {
+        let there = std::mem::take(&mut leased.insert_id);
+        if let Some(left) = leased.lease.connection.leave_insert_id(there) {
+            self.insert_id = left;
+            leased.lease = leased.lease.with_settled_insert_id().await?;
+        }
+        leased.lease = leased.lease.with_insert_id(&self.insert_id).await?;
         Ok(leased)
+    }
+
+    /// Asks the held connection for LAST_INSERT_ID(), if it alone knows: one round trip, as the client's own question would be.
+    pub(super) async fn learn_insert_id(&mut self) -> Result<(), (StatementError, bool)> {
+        let alone_knows = |held: &Held| held.insert_id.is_there() && !held.ties.has_xa();
+        if !self.hold.as_ref().is_some_and(alone_knows) {
+            return Ok(());
+        }
+        let Some(held) = self.take_hold() else {
+            return Ok(());
+        };
+        let since = held.since();
+        let Held {
+            lease,
+            ties,
+            insert_id,
+            ..
+        } = held;
+        let leased = Leased {
+            lease,
+            ties,
+            insert_id,
+            before: Some(since),
+        };
+        let had_state = leased.has_state();
+        match self.with_insert_id(leased).await {
+            Ok(leased) => {
+                self.settle(leased.lease, leased.ties, leased.insert_id, Some(since));
+                Ok(())
+            }
+            Err(error) => {
+                self.lose_connection(true);
+                Err((error, had_state))
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ impl Session<'_> {
     pub(super) fn known_value(&self, asked: SessionValue) -> Option<String> {
         match asked {
             SessionValue::LastInsertId => match &self.hold {
-                Some(held) if held.insert_id_there => None,
+                Some(held) if held.insert_id.is_there() => None,
                 _ => self.insert_id.known().map(|value| value.to_string()),
             },
             SessionValue::FoundRows => match self.last.found_rows {

@@ -16,8 +16,9 @@ use super::consistency::Way;
 use super::execution::{
     Execution, Parameters, TOO_MANY_STATEMENTS, WHOLE_MAX, error_of, is_too_many,
 };
+use super::insert_id::touches_insert_id;
 use super::lease::Leased;
-use super::relay::{Job, Lost, touches_insert_id};
+use super::relay::{Job, Lost};
 use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;
@@ -80,14 +81,8 @@ impl Session<'_> {
         // prepared here each time: another connection would not have its variables
         let is_private = is_private || names_user_variables(&statement);
         let mut way = self.choose(&statement, &text).await;
-        let job = Job {
-            request: Request::nothing(seq),
-            shape: ReplyShape::Prepare,
-            ran: Ran::Command(Command::StmtPrepare),
-            may_retry: false,
-            execution: None,
-            reads_insert_id: false,
-        };
+        let nothing = Request::nothing(seq);
+        let job = Job::command(nothing, ReplyShape::Prepare, Command::StmtPrepare);
         let mut again = true;
         loop {
             let leased = match self.lease(&mut way, &job, None).await {
@@ -97,7 +92,7 @@ impl Session<'_> {
                 }
             };
             let had_state = leased.has_state();
-            let alone_knew = leased.insert_id_there;
+            let alone_knew = leased.insert_id.is_there();
             let prepared = self
                 .prepare_leased(leased, &text, statement, is_private)
                 .await;
@@ -132,7 +127,7 @@ impl Session<'_> {
         let Leased {
             lease,
             mut ties,
-            insert_id_there,
+            insert_id,
             before,
         } = leased;
         let mut busy = lease.start();
@@ -184,7 +179,7 @@ impl Session<'_> {
             .note(Ran::Command(Command::StmtPrepare), &completion);
         let (boundary, status) = (completion.boundary, completion.status);
         let lease = busy.finish(|connection| connection.finish(boundary, status, None));
-        self.settle(lease, ties, insert_id_there, before);
+        self.settle(lease, ties, insert_id, before);
         Ok(prepared)
     }
 
@@ -292,6 +287,7 @@ impl Session<'_> {
             },
             execution: Some(execution),
             reads_insert_id: touches_insert_id(statement),
+            warnings: None,
         };
         self.run_on(way, job).await
     }
@@ -314,7 +310,10 @@ impl Session<'_> {
         let has_anything = |ties: &Ties, id| ties.has_cursor(id) || ties.has_long_data(id);
         match self.held_execution(&request, Command::StmtReset, has_anything) {
             Some(execution) => self.run_held(request, ReplyShape::OkOrErr, execution).await,
-            None => self.answer_ok(request.reply_seq).await,
+            None => {
+                self.last.note_quiet(Command::StmtReset);
+                self.answer_ok(request.reply_seq).await
+            }
         }
     }
 
@@ -353,21 +352,18 @@ impl Session<'_> {
         }
         let template = Arc::clone(&known.template);
         self.leave_replica();
+        let execution = Execution {
+            id,
+            wanted: Wanted {
+                template,
+                owner: Some(id),
+            },
+            command: Command::StmtSendLongData,
+            parameters: Parameters::None,
+        };
         let job = Job {
-            request,
-            shape: ReplyShape::None,
-            ran: Ran::Command(Command::StmtSendLongData),
-            may_retry: false,
-            execution: Some(Execution {
-                id,
-                wanted: Wanted {
-                    template,
-                    owner: Some(id),
-                },
-                command: Command::StmtSendLongData,
-                parameters: Parameters::None,
-            }),
-            reads_insert_id: false,
+            execution: Some(execution),
+            ..Job::command(request, ReplyShape::None, Command::StmtSendLongData)
         };
         self.run_on(Way::primary(Why::NotARead), job).await
     }
@@ -399,13 +395,10 @@ impl Session<'_> {
         shape: ReplyShape,
         execution: Execution,
     ) -> Flow {
+        let command = execution.command;
         let job = Job {
-            request,
-            shape,
-            ran: Ran::Command(execution.command),
-            may_retry: false,
             execution: Some(execution),
-            reads_insert_id: false,
+            ..Job::command(request, shape, command)
         };
         self.run_on(Way::primary(Why::Held), job).await
     }

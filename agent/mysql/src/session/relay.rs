@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lamplighter_wire::mysql::attributes::query_text_at;
+use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Exchange, Outcome, ReplyShape};
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
@@ -12,6 +13,7 @@ use lamplighter_wire::sql::{Kind, Traits};
 
 use super::consistency::Way;
 use super::execution::{Execution, error_of};
+use super::insert_id::change_of_insert_id;
 use super::lease::Leased;
 use super::refusal::{Refusal, Refused, Withhold, packet_of, shows_no_primary};
 use super::stream::{Answered, Failure, Reply, relay};
@@ -20,7 +22,7 @@ use crate::cancel::What;
 use crate::client::Request;
 use crate::error::StatementError;
 use crate::hold::{Context, HoldReason, Ran};
-use crate::insert_id::OfSession;
+use crate::insert_id::{OfSession, There};
 use crate::pool::BusyLease;
 use crate::route::Why;
 use crate::server::Bucket;
@@ -38,6 +40,23 @@ pub(super) struct Job<'a> {
     pub(super) execution: Option<Execution>,
     /// It may read LAST_INSERT_ID().
     pub(super) reads_insert_id: bool,
+    /// How many warnings its OK tells of, if not as many as the server says.
+    pub(super) warnings: Option<u16>,
+}
+
+impl<'a> Job<'a> {
+    /// A command that is no statement.
+    pub(super) const fn command(request: Request, shape: ReplyShape, command: Command) -> Self {
+        Self {
+            request,
+            shape,
+            ran: Ran::Command(command),
+            may_retry: false,
+            execution: None,
+            reads_insert_id: false,
+            warnings: None,
+        }
+    }
 }
 
 /// A command that got no whole answer.
@@ -83,7 +102,7 @@ impl Session<'_> {
             };
             self.note_route(&way);
             let had_state = leased.has_state();
-            let alone_knew = leased.insert_id_there || may_write;
+            let alone_knew = leased.insert_id.is_there() || may_write;
             let withhold = Withhold::of(&job, had_state, self.variables.are_read_only());
             match self.run_leased(leased, &mut job, withhold).await {
                 Ended::Answered => return Flow::Continue,
@@ -164,7 +183,8 @@ impl Session<'_> {
         }
     }
 
-    /// As [`Session::run_on`] on a fresh lease of the primary whose diagnostics of an earlier client are cleared first.
+    /// As [`Session::run_on`] on the held connection or one of the primary, after the diagnostics there have been made those of this
+    /// client's last command.
     pub(super) async fn run_primed(&mut self, mut job: Job<'_>) -> Flow {
         let seq = job.request.reply_seq;
         let mut way = Way::primary(Why::NotARead);
@@ -172,9 +192,10 @@ impl Session<'_> {
             Ok(leased) => leased,
             Err((error, had_state)) => return self.fail(Lost::early(error), seq, had_state).await,
         };
+        let had_state = leased.has_state();
         let server = leased.lease.pool().name().to_owned();
         let mut busy = leased.lease.start();
-        match busy.connection.run(b"DO 0").await {
+        match busy.connection.run(&self.last.statement_to_prime()).await {
             Ok(primed) => {
                 let status = primed.status;
                 leased.lease =
@@ -182,7 +203,7 @@ impl Session<'_> {
             }
             Err(source) => {
                 let error = StatementError::ServerLost { server, source };
-                return self.fail(Lost::early(error), seq, false).await;
+                return self.fail(Lost::early(error), seq, had_state).await;
             }
         }
         // what it asks about is on this connection and nowhere else
@@ -192,7 +213,7 @@ impl Session<'_> {
             Ended::Refused(packet, _) => self.answer_error(&packet, seq).await,
             Ended::Lost(lost) => {
                 self.lose_connection(true);
-                self.fail(lost, seq, false).await
+                self.fail(lost, seq, had_state).await
             }
         }
     }
@@ -201,19 +222,19 @@ impl Session<'_> {
         let Leased {
             lease,
             mut ties,
-            insert_id_there,
+            insert_id,
             before,
         } = leased;
         if before.is_none() {
             self.last.move_on();
         }
+        let knew_insert_id =
+            insert_id.is_there() || lease.connection.insert_id().is_of(&self.insert_id);
         let mut busy = lease.start();
         let completion = match self.exchange_killable(&mut busy, job, withhold).await {
             Ok(Answered::Passed(completion)) => completion,
             Ok(Answered::Withheld(refused, _)) => {
-                return self
-                    .leave_server(busy, refused, insert_id_there, before)
-                    .await;
+                return self.leave_server(busy, refused, insert_id, before).await;
             }
             Err(lost) => return Ended::Lost(lost),
         };
@@ -235,10 +256,10 @@ impl Session<'_> {
         if let Some(effect) = effect {
             self.variables = self.variables.with(&effect);
         }
-        let insert_id_changed = may_change_insert_id(ran, &completion);
-        if insert_id_changed {
-            busy.connection.forget_insert_id();
-        }
+        let change = change_of_insert_id(ran, &completion, knew_insert_id);
+        let insert_id = busy
+            .connection
+            .note_insert_id(insert_id, change, &self.insert_id);
         if let Some(execution) = &job.execution {
             execution.note(&mut ties, &completion, &mut busy);
         }
@@ -262,8 +283,7 @@ impl Session<'_> {
             }
             connection.finish(boundary, status, schema)
         });
-        let insert_id_there = insert_id_there || insert_id_changed;
-        self.settle(lease, ties, insert_id_there, before);
+        self.settle(lease, ties, insert_id, before);
         Ended::Answered
     }
 
@@ -279,7 +299,7 @@ impl Session<'_> {
         &mut self,
         busy: BusyLease,
         refused: Completion,
-        insert_id_there: bool,
+        insert_id: There,
         before: Option<(HoldReason, Instant)>,
     ) -> Ended {
         let packet = packet_of(&refused.outcome);
@@ -289,8 +309,8 @@ impl Session<'_> {
             self.note_end(reason, since);
         }
         let until = lease.pool().failover_deadline();
-        if insert_id_there {
-            self.insert_id = lease.connection.owe_insert_id();
+        if let Some(left) = lease.connection.leave_insert_id(insert_id) {
+            self.insert_id = left;
         }
         lease.leave_server().await;
         Ended::Refused(packet, until)
@@ -347,7 +367,8 @@ impl Session<'_> {
             }
             let server = busy.connection.capabilities();
             let mut exchange = Exchange::new(job.shape, self.identity.capabilities, server)
-                .with_status(busy.connection.status());
+                .with_status(busy.connection.status())
+                .with_warnings(job.warnings);
             let mut reply = Reply {
                 withhold,
                 relayed: false,
@@ -468,35 +489,6 @@ async fn clear_kill(busy: &mut BusyLease, answered: Answered) -> Result<Answered
     Err(Failure::Server(std::io::Error::other(
         "the connection answers nothing but errors after a KILL",
     )))
-}
-
-/// The command may have changed what LAST_INSERT_ID() is on its connection.
-fn may_change_insert_id(ran: Ran<'_>, completion: &Completion) -> bool {
-    let by_text = match ran {
-        Ran::Statement { statement, .. } => {
-            let failed = matches!(completion.outcome, Outcome::Err { .. });
-            let inserts = matches!(
-                statement.kind,
-                Kind::Insert | Kind::Replace | Kind::LoadData
-            );
-            // `SET last_insert_id`, under any of its names
-            let sets = matches!(statement.kind, Kind::SetVariables | Kind::SetOther);
-            (failed && inserts) || sets || touches_insert_id(statement)
-        }
-        Ran::Oversized => true,
-        Ran::UnderstoodSet | Ran::Command(_) => false,
-    };
-    by_text || completion.last_insert_id != 0
-}
-
-/// The statement may read or change LAST_INSERT_ID().
-pub(super) fn touches_insert_id(statement: &lamplighter_wire::sql::Statement) -> bool {
-    const BY: Traits = Traits::LAST_INSERT_ID
-        .union(Traits::IDENTITY)
-        .union(Traits::UNKNOWN_FUNCTION)
-        .union(Traits::MULTI_STATEMENT);
-    statement.traits.intersects(BY)
-        || matches!(statement.kind, Kind::Call | Kind::Execute | Kind::Other)
 }
 
 fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Lost {

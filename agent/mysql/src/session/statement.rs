@@ -7,9 +7,11 @@ use lamplighter_wire::mysql::exchange::ReplyShape;
 use lamplighter_wire::mysql::flags::Status;
 use lamplighter_wire::mysql::request::payload_prefix;
 use lamplighter_wire::mysql::response::ErrPacket;
-use lamplighter_wire::sql::{self, Kind, LexMode, Statement, Traits};
+use lamplighter_wire::sql::{self, Kind, LexMode, SessionValue, Statement, Traits};
 
 use super::consistency::Way;
+use super::insert_id::touches_insert_id;
+use super::keep::Held;
 use super::last::FoundRows;
 use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
@@ -62,7 +64,7 @@ impl Session<'_> {
         if let Err(refusal) = self.leave_reading(&statement).await {
             return self.answer_error(&refusal, request.reply_seq).await;
         }
-        let prime = asks_about_the_last(&statement) && self.hold.is_none();
+        let prime = self.must_prime(&statement);
         let way = self.choose(&statement, &text).await;
         let noted = if text_matters(&statement) {
             text.into_owned()
@@ -80,7 +82,8 @@ impl Session<'_> {
                 mode: self.lex_mode(),
             },
             execution: None,
-            reads_insert_id: relay::touches_insert_id(&statement),
+            reads_insert_id: touches_insert_id(&statement),
+            warnings: None,
         };
         if prime {
             return self.run_primed(job).await;
@@ -98,14 +101,22 @@ impl Session<'_> {
             may_retry: false,
             execution: None,
             reads_insert_id: true,
+            warnings: None,
         };
         self.run_on(Way::primary(Why::NotARead), job).await
     }
 
     /// Questions that only the session knows the answer to: answered here if that is all that is asked, else in the text.
     async fn answer_or_rewrite(&mut self, text: &[u8], request: &Request) -> Answer {
-        if let Some((asked, value)) = sql::exact_spelling(text)
-            .and_then(|asked| Some((asked, self.known_value(asked.value)?)))
+        let exact = sql::exact_spelling(text).filter(|_| !self.must_hear());
+        if exact.is_some_and(|asked| asked.value == SessionValue::LastInsertId)
+            && let Err((error, had_state)) = self.learn_insert_id().await
+        {
+            let lost = relay::Lost::early(error);
+            return Answer::Given(self.fail(lost, request.reply_seq, had_state).await);
+        }
+        if let Some((asked, value)) =
+            exact.and_then(|asked| Some((asked, self.known_value(asked.value)?)))
         {
             return Answer::Given(self.answer_value(asked, value, request.reply_seq).await);
         }
@@ -161,6 +172,17 @@ impl Session<'_> {
         }
     }
 
+    /// It asks about the last statement, and what a connection says of that is not this client's.
+    fn must_prime(&self, statement: &Statement) -> bool {
+        asks_about_the_last(statement) && (self.hold.is_none() || self.last.refused.is_some())
+    }
+
+    /// The held connection would go on telling the warnings of the statement before if it did not hear of this one.
+    fn must_hear(&self) -> bool {
+        let stays = |held: &Held| !held.ties.only_diagnostics();
+        self.last.has_warnings && self.hold.as_ref().is_some_and(stays)
+    }
+
     /// A SET whose effect the server has told before: taken over here, and set on a connection when one is needed.
     async fn set_locally(&mut self, text: &[u8], seq: u8) -> Option<Flow> {
         let effect = self.shared.learned.get(text)?;
@@ -170,7 +192,7 @@ impl Session<'_> {
             let changes = variables != self.variables;
             held.ties.is_forever() || (!held.ties.only_diagnostics() && changes)
         });
-        if must_hear {
+        if must_hear || self.must_hear() {
             return None;
         }
         if self

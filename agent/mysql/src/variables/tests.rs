@@ -193,7 +193,7 @@ fn a_session_is_made_into_another_or_needs_a_login() {
         ("wait_timeout", "5"),
     ]);
     let sql = |from: &Variables, to: &Variables| {
-        from.statement_to(to)
+        from.statement_to(to, Capabilities::empty())
             .map(|sql| String::from_utf8(sql).unwrap())
     };
     assert_eq!(
@@ -213,6 +213,11 @@ fn a_session_is_made_into_another_or_needs_a_login() {
         sql(&set(&[("unique_checks", "'OFF'")]), &fresh).as_deref(),
         Some("SET SESSION unique_checks = @@GLOBAL.unique_checks")
     );
+    // a client with CLIENT_IGNORE_SPACE begins with a mode of its own
+    let spaced = wanted.statement_to(&near, Capabilities::CLIENT_IGNORE_SPACE);
+    assert!(spaced.is_some_and(|sql| {
+        sql.ends_with(b"SESSION sql_mode = CONCAT(@@GLOBAL.sql_mode, ',IGNORE_SPACE')")
+    }));
     assert!(wanted.goes_back(&near) && !near.goes_back(&wanted));
     assert_eq!(
         sql(&wanted, &fresh),

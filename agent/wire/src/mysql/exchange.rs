@@ -304,6 +304,8 @@ pub struct Exchange {
     /// The rows at hand are OUT parameters, as the EOF in front of them said.
     out_params: bool,
     relayed: u64,
+    /// What an OK says of warnings, if not what the server says.
+    warnings: Option<u16>,
     tally: Tally,
 }
 
@@ -329,6 +331,7 @@ impl Exchange {
             phase,
             framing: Framing::Start,
             numbering: Numbering::First,
+            warnings: None,
             shift: 0,
             stash: BytesMut::new(),
             held_row: BytesMut::new(),
@@ -353,6 +356,13 @@ impl Exchange {
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
         self.tally.status = status.without(OF_ONE_RESULT);
+        self
+    }
+
+    /// The number of warnings that an OK tells the client, if it is not the server's.
+    #[must_use]
+    pub const fn with_warnings(mut self, warnings: Option<u16>) -> Self {
+        self.warnings = warnings;
         self
     }
 

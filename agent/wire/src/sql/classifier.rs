@@ -93,6 +93,8 @@ fn is_any(word: &[u8], lower: &[&[u8]]) -> bool {
 
 const GLOBAL_SCOPES: [&[u8]; 3] = [b"global", b"persist", b"persist_only"];
 const SESSION_SCOPES: [&[u8]; 2] = [b"session", b"local"];
+/// LAST_INSERT_ID() as a system variable.
+const INSERT_ID: [&[u8]; 2] = [b"identity", b"last_insert_id"];
 const WRITES: [&[u8]; 4] = [b"update", b"delete", b"insert", b"replace"];
 /// Schemas whose tables describe the server that answers.
 const SERVER_SCHEMAS: [&[u8]; 4] = [
@@ -132,7 +134,10 @@ impl<'a> Classifier<'a> {
                 self.word(word, before);
                 return;
             }
-            Token::Member(_) => self.before = Before::Member,
+            Token::Member(name) => {
+                self.table_of_variables(name);
+                self.before = Before::Member;
+            }
             Token::Quoted(name) => self.quoted(name, before),
             Token::Open => self.open(before),
             Token::Close => {
@@ -159,7 +164,7 @@ impl<'a> Classifier<'a> {
             Token::Assign => self.traits |= Traits::ASSIGNMENT,
             Token::UserVariable => {
                 self.traits |= Traits::USER_VARIABLE;
-                self.set_target();
+                self.set_target(b"@");
             }
             Token::SystemVariable { scope, name } => self.system_variable(scope, name),
             Token::Other if self.head == Head::SetOperator => self.head = Head::SetValue,
@@ -218,7 +223,7 @@ impl<'a> Classifier<'a> {
         if self.head == Head::First {
             self.begin(Kind::Other, Head::Done);
         }
-        self.set_target();
+        self.set_target(name);
     }
 
     fn open(&mut self, before: Before<'a>) {
@@ -270,9 +275,12 @@ impl<'a> Classifier<'a> {
         }
     }
 
-    /// Something that SET can set was named.
-    fn set_target(&mut self) {
+    /// Something that SET can set was named; an empty name could be any.
+    fn set_target(&mut self, name: &[u8]) {
         if self.head == Head::SetTarget {
+            if name.is_empty() || is_any(name, &INSERT_ID) {
+                self.traits |= Traits::IDENTITY;
+            }
             self.head = Head::SetOperator;
             self.set_before = true;
         }
@@ -283,19 +291,26 @@ impl<'a> Classifier<'a> {
             if is_any(scope, &GLOBAL_SCOPES) {
                 self.kind = Kind::SetGlobalOrPersist;
             }
-            self.set_target();
+            self.set_target(name);
             return;
         }
         self.traits |= Traits::SESSION_VARIABLE_READ;
         if is_any(name, &[b"warning_count", b"error_count"]) {
             self.traits |= Traits::DIAGNOSTIC_VARIABLE;
-        } else if is_any(name, &[b"identity", b"last_insert_id"]) {
+        } else if is_any(name, &INSERT_ID) {
             self.traits |= Traits::IDENTITY;
         } else if is(name, b"pseudo_thread_id") {
             self.traits |= Traits::CONNECTION_ID;
         } else if name.is_empty() || is_any(name, &SESSION_SCOPES) || is(name, b"global") {
             // Its name is in quotes, or set off by space: it could be any of them.
             self.traits |= Traits::DIAGNOSTIC_VARIABLE | Traits::IDENTITY | Traits::CONNECTION_ID;
+        }
+    }
+
+    /// `performance_schema.session_variables` tells what SHOW VARIABLES tells.
+    fn table_of_variables(&mut self, name: &[u8]) {
+        if is(name, b"session_variables") {
+            self.traits |= Traits::IDENTITY;
         }
     }
 
@@ -352,6 +367,10 @@ impl<'a> Classifier<'a> {
             (10, b'c') if before == Pair::For && is(word, b"connection") => Traits::SERVER_SPECIFIC,
             (4, b'i') if self.is_query() && is(word, b"into") => Traits::INTO,
             (19, b's') if is(word, b"sql_calc_found_rows") => Traits::SQL_CALC_FOUND_ROWS,
+            (17, b's') => {
+                self.table_of_variables(word);
+                return Pair::None;
+            }
             _ => return Pair::None,
         };
         self.traits |= found;
@@ -371,7 +390,7 @@ impl<'a> Classifier<'a> {
         } else if is_any(word, &SESSION_SCOPES) {
             self.session_scope = true;
         } else if self.set_before {
-            self.set_target();
+            self.set_target(word);
         } else if is(word, b"transaction") {
             self.head = Head::Done;
             self.kind = match self.kind {
@@ -381,14 +400,14 @@ impl<'a> Classifier<'a> {
             };
         } else if is_any(word, &[b"names", b"charset", b"character"]) {
             self.kind = Kind::SetNames;
-            self.set_target();
+            self.set_target(word);
         } else if is_any(
             word,
             &[b"password", b"role", b"default", b"resource", b"statement"],
         ) {
             self.begin(Kind::SetOther, Head::Done);
         } else {
-            self.set_target();
+            self.set_target(word);
         }
     }
 
@@ -467,6 +486,14 @@ impl<'a> Classifier<'a> {
     fn show_word(&mut self, word: &[u8]) {
         if is_any(word, &[b"full", b"extended"]) {
             return;
+        }
+        if is_any(word, &SESSION_SCOPES) {
+            self.traits |= Traits::SERVER_SPECIFIC;
+            return;
+        }
+        if is(word, b"variables") {
+            // LAST_INSERT_ID() is among them, as `identity`
+            self.traits |= Traits::IDENTITY;
         }
         if is_any(word, &[b"warnings", b"errors", b"count"]) {
             self.kind = Kind::ShowDiagnostics;

@@ -87,7 +87,8 @@ impl Exchange {
 
     fn ok(&mut self, header: Header, body: &[u8], out: &mut BytesMut) -> Result<(), ProtocolError> {
         let ok = self.read_ok(body)?;
-        self.put_ok(header, body, &ok, out)?;
+        let warnings = self.warnings.unwrap_or(ok.warnings);
+        self.put_ok(header, body, &OkView { warnings, ..ok }, out)?;
         self.tally.rows = 0;
         self.tally.outcome = Outcome::Ok {
             affected_rows: ok.affected_rows,
@@ -128,7 +129,10 @@ impl Exchange {
         let first = body.first().copied().unwrap_or(response::OK);
         let same_form =
             first == response::OK || !differs.contains(Capabilities::CLIENT_DEPRECATE_EOF);
-        if same_form && !differs.contains(Capabilities::CLIENT_SESSION_TRACK) {
+        if same_form
+            && self.warnings.is_none()
+            && !differs.contains(Capabilities::CLIENT_SESSION_TRACK)
+        {
             return self.copy(header, body, out);
         }
         let mut seq = self.number(header)?;

@@ -52,8 +52,10 @@ fn statements_are_counted_by_the_servers_own_digest() {
     assert_eq!(point["calls"], 11, "{point:#}");
     assert_eq!(point["rows_sent"], 11);
     assert_eq!(point["errors"], 0);
-    assert_eq!(point["routes"]["replica"], 6, "{point:#}");
-    assert_eq!(point["routes"]["primary"], 5, "{point:#}");
+    // those behind the UPDATE by whoever has it
+    let by = |server: &str| point["routes"][server].as_u64().expect("a number");
+    assert!(by("replica") >= 6, "{point:#}");
+    assert_eq!(by("replica") + by("primary"), 11, "{point:#}");
     let p99 = point["p99_seconds"].as_f64().expect("a number");
     assert!(p99 > 0.0 && p99 <= point["seconds"].as_f64().expect("a number") * 1.13);
     let rows = digest(&top, "SELECT `id` FROM `kv` WHERE `id` <= ?");

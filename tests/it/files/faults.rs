@@ -36,7 +36,7 @@ fn killed_at_any_moment_it_leaves_no_torn_file_and_goes_on() {
     let server = storage();
     // alone at first, and so large that what is on its way in buffers does not finish it
     let mut wanted = texts([]);
-    wanted.insert("large".to_owned(), vec![b'x'; 60_000_000]);
+    wanted.insert("large".to_owned(), vec![b'x'; 200_000_000]);
     upload(&server, &wanted);
     let proxy = Proxy::start(&server.address());
     // slow enough to be killed in the middle

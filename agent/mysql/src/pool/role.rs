@@ -77,12 +77,13 @@ impl Pool {
         if generation != self.generation.load(Ordering::Acquire) || !self.role.set(read_only) {
             return generation;
         }
+        self.retire();
+        // told when it is so: nobody gets one of the old ones from here on
         tracing::info!(
             server = self.name,
             read_only,
             "the server's role has changed: connections are opened anew"
         );
-        self.retire();
         self.generation.load(Ordering::Acquire)
     }
 
@@ -90,8 +91,8 @@ impl Pool {
     pub(crate) fn note_refused(&self, generation: u64) {
         let is_news = generation == self.generation.load(Ordering::Acquire);
         if is_news && self.role.set(true) {
-            tracing::info!(server = self.name, "the server takes no writes any more");
             self.retire();
+            tracing::info!(server = self.name, "the server takes no writes any more");
         }
     }
 

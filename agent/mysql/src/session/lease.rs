@@ -1,6 +1,6 @@
 //! Where a command gets its server connection from: the one the client keeps, or one from a pool in the state it expects.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Session;
 use super::consistency::Way;
@@ -14,6 +14,9 @@ use crate::pool::{Ask, Claim, ClaimKind, Lease};
 use crate::position::Position;
 use crate::replica::Replica;
 use crate::route::Why;
+
+/// A replica that has not said by then whether it has a write is left.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// A connection to run a command on, with what it was kept for before.
 pub(super) struct Leased {
@@ -111,10 +114,13 @@ impl Session<'_> {
         let seconds = self.shared.read_wait.as_secs_f64();
         let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', {seconds})");
         let mut busy = lease.start();
-        let (completion, row) = busy.connection.ask(sql.as_bytes()).await.map_err(|error| {
-            tracing::debug!(%error, "replica not reached; the primary answers");
-            Why::ReplicaFailed
-        })?;
+        // the server keeps the time itself, unless it has fallen silent; then the connection is closed
+        let limit = self.shared.read_wait + SILENT;
+        let asked = tokio::time::timeout(limit, busy.connection.ask(sql.as_bytes())).await;
+        let Ok(Ok((completion, row))) = asked else {
+            replica.note_waited_in_vain();
+            return Err(Why::ReplicaFailed);
+        };
         let (boundary, status) = (completion.boundary, completion.status);
         let lease = busy.finish(|connection| connection.finish(boundary, status, None));
         if row.ends_with(b"\x010") {

@@ -267,7 +267,7 @@ fn nobody_is_told_before_transactions_are_over_files_sent_leases_given_back_and_
 
 #[test]
 fn a_preempt_abandons_in_its_order_what_would_take_longer_and_nothing_else() {
-    let laden = Laden::start("preempt_deadline = \"12s\"");
+    let laden = Laden::start("preempt_deadline = \"6s\"");
     let transaction = transaction(&laden);
     laden.write("event");
     laden.way.set(Mode::Refuse);

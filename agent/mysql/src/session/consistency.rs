@@ -40,10 +40,12 @@ impl Way {
     }
 }
 
-/// What a session's reads have to see.
+/// What its user's name decides for a session, and what its reads have to see.
 #[derive(Debug)]
 pub(super) struct Views {
     preference: Preference,
+    /// Whose share of the connections it uses.
+    pub(super) tenant: usize,
     /// Whose writes are its own: of its user and of what the application named.
     key: u64,
     user_key: u64,
@@ -71,6 +73,7 @@ impl Views {
         let user_key = session_key(&identity.user);
         let mut views = Self {
             preference: shared.preferences.of(&identity.user),
+            tenant: shared.tenants.number(&identity.user),
             key: user_key,
             user_key,
             own: Position::default(),

@@ -28,6 +28,22 @@ pub(super) struct Leased {
 }
 
 impl Leased {
+    fn of(held: Held) -> Self {
+        let before = Some(held.since());
+        let Held {
+            lease,
+            ties,
+            insert_id,
+            ..
+        } = held;
+        Self {
+            lease,
+            ties,
+            insert_id,
+            before,
+        }
+    }
+
     /// The client would go on as if it still had what is on this connection.
     pub(super) fn has_state(&self) -> bool {
         !self.ties.is_free() && !self.ties.only_diagnostics()
@@ -123,20 +139,14 @@ impl Session<'_> {
         };
         let (boundary, status) = (completion.boundary, completion.status);
         let lease = busy.finish(|connection| connection.finish(boundary, status, None));
-        if row.ends_with(b"\x010") {
-            self.shared
-                .metrics
-                .read_waits
-                .with_label_values(&["caught_up"])
-                .inc();
+        let has_all = row.ends_with(b"\x010");
+        let outcome = if has_all { "caught_up" } else { "behind" };
+        let waits = &self.shared.metrics.read_waits;
+        waits.with_label_values(&[outcome]).inc();
+        if has_all {
             replica.note_has(position);
             return Ok(lease);
         }
-        self.shared
-            .metrics
-            .read_waits
-            .with_label_values(&["behind"])
-            .inc();
         replica.note_waited_in_vain();
         lease.release();
         Err(Why::WroteBefore)
@@ -161,7 +171,7 @@ impl Session<'_> {
             ClaimKind::Regular
         };
         Claim {
-            tenant: self.shared.tenants.number(&self.identity.user),
+            tenant: self.views.tenant,
             kind,
         }
     }
@@ -171,19 +181,7 @@ impl Session<'_> {
         held: Held,
         reads_insert_id: bool,
     ) -> Result<Leased, (StatementError, bool)> {
-        let before = Some(held.since());
-        let Held {
-            lease,
-            ties,
-            insert_id,
-            ..
-        } = held;
-        let leased = Leased {
-            lease,
-            ties,
-            insert_id,
-            before,
-        };
+        let leased = Leased::of(held);
         let is_ready = leased.insert_id == There::Certain || leased.ties.has_xa();
         if !reads_insert_id || is_ready {
             return Ok(leased);
@@ -214,23 +212,11 @@ impl Session<'_> {
         let Some(held) = self.take_hold() else {
             return Ok(());
         };
-        let since = held.since();
-        let Held {
-            lease,
-            ties,
-            insert_id,
-            ..
-        } = held;
-        let leased = Leased {
-            lease,
-            ties,
-            insert_id,
-            before: Some(since),
-        };
+        let leased = Leased::of(held);
         let had_state = leased.has_state();
         match self.with_insert_id(leased).await {
             Ok(leased) => {
-                self.settle(leased.lease, leased.ties, leased.insert_id, Some(since));
+                self.settle(leased.lease, leased.ties, leased.insert_id, leased.before);
                 Ok(())
             }
             Err(error) => {

@@ -68,6 +68,18 @@ fn wait_for(endpoint: &Endpoint, cluster: &Cluster, count: f64) {
     });
 }
 
+/// A transaction that is begun while the server is read-only: it is held until that is over, and writes then.
+fn begin_once_it_is_writable(link: &mut Link, endpoint: &Endpoint, cluster: &Cluster) {
+    std::thread::scope(|scope| {
+        let begun = scope.spawn(|| link.query(b"BEGIN"));
+        wait_for(endpoint, cluster, 1.0);
+        cluster.sql(0, "SET GLOBAL read_only=OFF");
+        expect_ok(&begun.join().expect("answered"));
+    });
+    expect_ok(&link.query(b"INSERT INTO written VALUES (2)"));
+    expect_ok(&link.query(b"COMMIT"));
+}
+
 #[test]
 fn writes_follow_the_name_to_another_server_and_none_of_the_old_connections_is_used_again() {
     let cluster = Cluster::builder().replicas(1).schema(SCHEMA).build();
@@ -136,14 +148,7 @@ fn in_a_transaction_the_error_is_passed_on_and_the_next_one_is_held() {
     assert_eq!(value(&link.query(b"SELECT COUNT(*) FROM written")), "0");
     expect_ok(&link.query(b"ROLLBACK"));
     // the next one does not begin where it would fail as well
-    std::thread::scope(|scope| {
-        let begun = scope.spawn(|| link.query(b"BEGIN"));
-        wait_for(&endpoint, &cluster, 1.0);
-        cluster.sql(0, "SET GLOBAL read_only=OFF");
-        expect_ok(&begun.join().expect("answered"));
-    });
-    expect_ok(&link.query(b"INSERT INTO written VALUES (2)"));
-    expect_ok(&link.query(b"COMMIT"));
+    begin_once_it_is_writable(&mut link, &endpoint, &cluster);
     let rows = cluster.sql(0, "SELECT GROUP_CONCAT(id) FROM app.written");
     assert_eq!(rows[0][0], "2");
     assert_eq!(endpoint.metric("lamplighter_mysql_resent_total"), 0.0);
@@ -161,14 +166,7 @@ fn a_demotion_is_noticed_before_a_write_is_refused() {
         log.contains("the server takes no writes any more")
     });
     // it would have begun on a connection from before, and its first write have failed
-    std::thread::scope(|scope| {
-        let begun = scope.spawn(|| link.query(b"BEGIN"));
-        wait_for(&endpoint, &cluster, 1.0);
-        cluster.sql(0, "SET GLOBAL read_only=OFF");
-        expect_ok(&begun.join().expect("answered"));
-    });
-    expect_ok(&link.query(b"INSERT INTO written VALUES (2)"));
-    expect_ok(&link.query(b"COMMIT"));
+    begin_once_it_is_writable(&mut link, &endpoint, &cluster);
 }
 
 #[test]

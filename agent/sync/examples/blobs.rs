@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -29,6 +29,7 @@ struct Blob {
     content: Bytes,
     md5: String,
     etag: String,
+    modified: String,
 }
 
 #[derive(Default)]
@@ -42,9 +43,6 @@ struct Account {
 
 type Answer = Response<Full<Bytes>>;
 
-const DATE: &str = "Mon, 23 Nov 2026 05:00:00 GMT";
-const PAGE: usize = 5000;
-
 impl Account {
     fn put(&self, name: &str, content: Bytes) -> Arc<Blob> {
         let version = self.versions.fetch_add(1, Ordering::Relaxed);
@@ -52,6 +50,7 @@ impl Account {
         let blob = Arc::new(Blob {
             md5: base64::engine::general_purpose::STANDARD.encode(sum),
             etag: format!("0x8D{version:012X}"),
+            modified: httpdate::fmt_http_date(SystemTime::now()),
             content,
         });
         let mut blobs = self.blobs.lock().unwrap();
@@ -125,9 +124,10 @@ impl Account {
             let name = name.replace('&', "&amp;").replace('<', "&lt;");
             write!(
                 text,
-                "<Blob><Name>{name}</Name><Properties><Creation-Time>{DATE}</Creation-Time><Last-Modified>{DATE}</Last-Modified>\
-                 <Etag>{}</Etag><Content-Length>{}</Content-Length><Content-Type>application/octet-stream</Content-Type>\
-                 <Content-MD5>{}</Content-MD5><BlobType>BlockBlob</BlobType></Properties></Blob>",
+                "<Blob><Name>{name}</Name><Properties><Creation-Time>{0}</Creation-Time><Last-Modified>{0}</Last-Modified>\
+                 <Etag>{1}</Etag><Content-Length>{2}</Content-Length><Content-Type>application/octet-stream</Content-Type>\
+                 <Content-MD5>{3}</Content-MD5><BlobType>BlockBlob</BlobType></Properties></Blob>",
+                blob.modified,
                 blob.etag,
                 blob.content.len(),
                 blob.md5
@@ -166,7 +166,7 @@ impl Account {
         let total = blob.content.len();
         let builder = Response::builder()
             .header("etag", quoted)
-            .header("last-modified", DATE)
+            .header("last-modified", &blob.modified)
             .header("x-ms-blob-type", "BlockBlob")
             .header("x-ms-version", "2023-11-03")
             .header("accept-ranges", "bytes")
@@ -238,7 +238,7 @@ impl Account {
         Response::builder()
             .status(StatusCode::CREATED)
             .header("etag", format!("\"{}\"", blob.etag))
-            .header("last-modified", DATE)
+            .header("last-modified", &blob.modified)
             .body(Full::default())
             .unwrap()
     }

@@ -43,6 +43,9 @@ struct Account {
 
 type Answer = Response<Full<Bytes>>;
 
+/// How many blobs one answer lists at most.
+const PAGE: usize = 5000;
+
 impl Account {
     fn put(&self, name: &str, content: Bytes) -> Arc<Blob> {
         let version = self.versions.fetch_add(1, Ordering::Relaxed);

@@ -48,6 +48,9 @@ complete() {
   printf '[health]\n\n[health.web]\nurl = "http://127.0.0.1/healthz.php"\n' >"$root/etc/lamplighter/lamplighter.toml"
 }
 
+# An emulated processor may be slower than a kernel that tests its timer and a systemd that counts seconds allow for.
+emulated="no_timer_check systemd.default_timeout_start_sec=$patience systemd.journald.forward_to_console=1"
+
 # boot MACHINE: powers it on; the first time with a new disk
 boot() {
   local machine=$1
@@ -55,7 +58,7 @@ boot() {
   machines+=("$machine")
   # no way out for the guest; its ports are on loopback, wherever there is room
   qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 1024 -smp 2 -nodefaults -no-reboot -display none -daemonize -pidfile "$work/$machine.pid" \
-    -kernel "$work/vmlinuz" -initrd "$work/initrd.img" -append "root=/dev/vda rw no_timer_check console=ttyS0 quiet systemd.journald.forward_to_console=1" \
+    -kernel "$work/vmlinuz" -initrd "$work/initrd.img" -append "root=/dev/vda rw console=ttyS0 quiet $emulated" \
     -serial "file:$work/$machine.console" -device virtio-rng-pci -qmp "unix:$work/$machine.qmp,server=on,wait=off" \
     -drive "file=$work/$machine.disk,format=raw,if=virtio,cache=writeback" \
     -netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:${ports[$machine-lb]}-:8470,hostfwd=tcp:127.0.0.1:${ports[$machine-web]}-:80" \

@@ -2,6 +2,7 @@
 //! [`azure`] implements it; tests have one that fails as they like. No IO here.
 
 pub mod azure;
+pub(crate) mod blocks;
 mod credential;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -14,14 +14,10 @@ use crate::cycle::CycleError;
 use crate::fetch::{FetchError, Fetcher};
 use crate::index::{FileRecord, Kind};
 use crate::metrics::Op;
+use crate::store::blocks::{SINGLE_MAX, block_length};
 use crate::store::{Attributes, BlobStore, BlockId, Condition, ETag, Md5, RemoteFile, StoreError};
 use crate::tree::{Root, TreeError};
 
-/// Up to this size a file is sent in one request.
-const SINGLE_MAX: u64 = 8 * 1024 * 1024;
-/// The least size of a block, and how many a blob may have (Azure: "Scalability targets for Blob storage").
-const BLOCK_MIN: u64 = 8 * 1024 * 1024;
-const BLOCKS_MAX: u64 = 50_000;
 /// How often a name is decided on again because the container changed meanwhile.
 const ROUNDS_MAX: u32 = 4;
 
@@ -184,7 +180,7 @@ impl<S: BlobStore> Hand<S> {
         condition: Condition<'_>,
         attributes: &Attributes,
     ) -> Result<ETag, FetchError> {
-        let block = BLOCK_MIN.max(size.div_ceil(BLOCKS_MAX));
+        let block = block_length(size);
         let upload = getrandom::u64().unwrap_or_default();
         let (mut ids, mut at) = (Vec::new(), 0);
         while at < size {

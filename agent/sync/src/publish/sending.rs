@@ -11,12 +11,8 @@ use tokio::task::spawn_blocking;
 
 use super::PublishError;
 use crate::attempts::Attempts;
+use crate::store::blocks::{SINGLE_MAX, block_length};
 use crate::store::{Attributes, BlobStore, BlockId, Condition, ETag, Md5, Sha256, StoreError};
-
-/// Up to this size content is one request.
-pub(super) const SINGLE_MAX: u64 = 8 * 1024 * 1024;
-/// The size of a block; 50,000 of them make 400 GB.
-pub(super) const BLOCK: u64 = 8 * 1024 * 1024;
 
 /// One content on its way. A blob of this name is this content: one that is there already is as good.
 pub(super) struct Sending<S> {
@@ -69,10 +65,10 @@ impl<S: BlobStore> Sending<S> {
             Err(error) => return Ok(Err(error)),
         }
         let upload = getrandom::u64().unwrap_or_default();
-        let (mut ids, mut at) = (Vec::new(), 0);
+        let (block, mut ids, mut at) = (block_length(self.size), Vec::new(), 0);
         let mut hasher = Sha256Hasher::new();
         while at < self.size {
-            let length = BLOCK.min(self.size - at);
+            let length = block.min(self.size - at);
             let content = self.read(at, length).await?;
             hasher.update(&content);
             let id = BlockId {

@@ -1,8 +1,8 @@
 //! What a publisher writes, what it does not write twice, and two at once.
 
-use super::sending::{BLOCK, SINGLE_MAX};
 use super::*;
 use crate::rig::{Rig, files};
+use crate::store::blocks::{BLOCK_MIN, SINGLE_MAX};
 use crate::store::fake::Fault;
 
 async fn try_publish(rig: &Rig, publication: Publication) -> Result<Published, PublishError> {
@@ -54,7 +54,7 @@ async fn an_answer_that_is_lost_is_no_race() {
 #[tokio::test]
 async fn large_content_goes_in_blocks_and_comes_back() {
     let rig = Rig::new();
-    let size = usize::try_from(SINGLE_MAX + BLOCK + 17).unwrap();
+    let size = usize::try_from(SINGLE_MAX + BLOCK_MIN + 17).unwrap();
     let large: String = (0..size)
         .map(|at| char::from(b'a' + u8::try_from(at % 23).unwrap()))
         .collect();

@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod generate;
 mod overview;
+mod progress;
 mod publish;
 mod run;
 mod statements;
@@ -168,7 +169,7 @@ struct AdminArgs {
 struct StatusArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Print the agent's own JSON.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }

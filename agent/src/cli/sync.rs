@@ -1,6 +1,5 @@
 //! `sync status | plan | run | rollback | verify`: files, as an operator sees them.
 
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,8 +12,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::admin::{self, AdminError};
+use super::progress::Progress;
 use super::status::{ask, encoded, refused, socket, span, unanswered};
-use super::{AdminArgs, FAILED, USAGE, complain, complain_all, print};
+use super::{FAILED, StatusArgs, USAGE, complain, complain_all, print};
 use crate::app::instance;
 use crate::config;
 
@@ -30,7 +30,7 @@ pub(super) struct SyncArgs {
 #[derive(Debug, Subcommand)]
 enum SyncCommand {
     /// Show how the entries of the running agent are.
-    Status(StatusArgs),
+    Status(EntriesArgs),
     /// Show what a pass would do now, without doing it. Needs no running agent.
     ///
     /// Exit code 1 if a guard would hold deletes back.
@@ -51,14 +51,11 @@ enum SyncCommand {
 }
 
 #[derive(Debug, Args)]
-struct StatusArgs {
+struct EntriesArgs {
     /// The entry; default: all.
     name: Option<String>,
     #[command(flatten)]
-    admin: AdminArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    ask: StatusArgs,
 }
 
 #[derive(Debug, Args)]
@@ -66,10 +63,7 @@ struct EntryArgs {
     /// The entry; may be left out if there is one.
     name: Option<String>,
     #[command(flatten)]
-    admin: AdminArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    ask: StatusArgs,
 }
 
 #[derive(Debug, Args)]
@@ -117,7 +111,7 @@ struct Entry {
 }
 
 fn with_entry(args: &EntryArgs, work: impl FnOnce(Entry) -> ExitCode) -> ExitCode {
-    let loaded = match config::load(&args.admin.file.config) {
+    let loaded = match config::load(&args.ask.admin.file.config) {
         Ok(loaded) => loaded,
         Err(problems) => return complain_all(&problems),
     };
@@ -142,8 +136,8 @@ fn with_entry(args: &EntryArgs, work: impl FnOnce(Entry) -> ExitCode) -> ExitCod
     })
 }
 
-fn status(args: &StatusArgs) -> ExitCode {
-    let socket = match socket(&args.admin) {
+fn status(args: &EntriesArgs) -> ExitCode {
+    let socket = match socket(&args.ask.admin) {
         Ok(socket) => socket,
         Err(code) => return code,
     };
@@ -152,7 +146,7 @@ fn status(args: &StatusArgs) -> ExitCode {
         None => "/api/v1/sync/status".to_owned(),
     };
     match ask::<Entries>(&socket, "GET", &target) {
-        Ok((answer, _)) if args.json => {
+        Ok((answer, _)) if args.ask.json => {
             print(answer.body.trim_end());
             ExitCode::SUCCESS
         }
@@ -225,7 +219,7 @@ fn plan(args: &EntryArgs, entry: &Entry) -> ExitCode {
     };
     let mut lines: Vec<PlanLine> = Vec::new();
     let work = lamplighter_sync::plan(&entry.config, &entry.secrets, None, &entry.state, |line| {
-        if args.json {
+        if args.ask.json {
             lines.push(line);
         } else {
             let reason = if line.reason.is_empty() {
@@ -238,7 +232,7 @@ fn plan(args: &EntryArgs, entry: &Entry) -> ExitCode {
     });
     match runtime.block_on(work) {
         Ok(summary) => {
-            if args.json {
+            if args.ask.json {
                 print(json!({ "lines": lines, "summary": summary }));
             } else {
                 print(sums(&summary));
@@ -264,35 +258,10 @@ fn sums(summary: &PlanSummary) -> String {
     )
 }
 
-/// What is done, on one line of the terminal that is written again and again.
-struct Progress {
-    shown: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            shown: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&self, files: u64, bytes: u64) {
-        if self.shown {
-            #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-            let mib = bytes as f64 / (1024.0 * 1024.0);
-            // a closed terminal is nobody's loss
-            let _closed = write!(
-                std::io::stderr().lock(),
-                "\r\x1b[K{files} files, {mib:.1} MiB"
-            );
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _closed = write!(std::io::stderr().lock(), "\r\x1b[K");
-        }
-    }
+fn done(files: u64, bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let mib = bytes as f64 / (1024.0 * 1024.0);
+    format!("{files} files, {mib:.1} MiB")
 }
 
 /// The agent's answer to `run`.
@@ -302,7 +271,7 @@ struct Until {
 }
 
 fn run(args: &EntryArgs, entry: &Entry) -> ExitCode {
-    let socket = match socket(&args.admin) {
+    let socket = match socket(&args.ask.admin) {
         Ok(socket) => socket,
         Err(code) => return code,
     };
@@ -326,13 +295,13 @@ fn run(args: &EntryArgs, entry: &Entry) -> ExitCode {
             progress.end();
             return ended(args, &status, began.elapsed());
         }
-        progress.show(status.done_files, status.done_bytes);
+        progress.show(&done(status.done_files, status.done_bytes));
         std::thread::sleep(LOOK);
     }
 }
 
 fn ended(args: &EntryArgs, status: &JobStatus, took: Duration) -> ExitCode {
-    if args.json {
+    if args.ask.json {
         print(json!(status));
     } else {
         print(format_args!(
@@ -352,7 +321,7 @@ fn run_here(args: &EntryArgs, entry: &Entry) -> ExitCode {
         Err(code) => return code,
     };
     let progress = Progress::new();
-    let mut watcher = |files, bytes| progress.show(files, bytes);
+    let mut watcher = |files, bytes| progress.show(&done(files, bytes));
     let name = instance::name();
     let (config, secrets, state) = (&entry.config, &entry.secrets, &entry.state);
     let pass = lamplighter_sync::one_pass(config, secrets, None, &name, state, &mut watcher);
@@ -360,7 +329,7 @@ fn run_here(args: &EntryArgs, entry: &Entry) -> ExitCode {
     progress.end();
     match result {
         Ok(summary) => {
-            if args.json {
+            if args.ask.json {
                 print(json!(summary));
             } else {
                 print(of_pass(&summary));
@@ -397,7 +366,7 @@ struct Live {
 }
 
 fn rollback(args: &RollbackArgs, entry: &Entry) -> ExitCode {
-    let socket = match socket(&args.entry.admin) {
+    let socket = match socket(&args.entry.ask.admin) {
         Ok(socket) => socket,
         Err(code) => return code,
     };
@@ -419,7 +388,7 @@ fn rollback(args: &RollbackArgs, entry: &Entry) -> ExitCode {
             Err(_) => return unanswered(&AdminError::Malformed { path: socket }),
         },
     };
-    if args.entry.json {
+    if args.entry.ask.json {
         print(json!({ "release": release }));
     } else {
         print(format_args!("release {release} is live"));
@@ -441,7 +410,7 @@ fn verify(args: &EntryArgs, entry: &Entry) -> ExitCode {
     };
     match found {
         Ok(found) => {
-            if args.json {
+            if args.ask.json {
                 print(json!(found));
             } else {
                 print(of_verified(&found));

@@ -1,6 +1,5 @@
 //! `warm status | run`: the [[warm]] jobs, as an operator sees them. Asks the running agent.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,8 +9,9 @@ use lamplighter_redis::warm::{State, WarmStatus};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::progress::Progress;
 use super::status::{ask, encoded, socket, span};
-use super::{AdminArgs, FAILED, complain, print};
+use super::{FAILED, StatusArgs, complain, print};
 
 /// How often a run under way is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -25,7 +25,7 @@ pub(super) struct WarmArgs {
 #[derive(Debug, Subcommand)]
 enum WarmCommand {
     /// Show how the jobs of the running agent are.
-    Status(StatusArgs),
+    Status(JobArgs),
     /// Run a job now, whether it is due or not, and wait for its end.
     ///
     /// Exit code 1 if it did not end well, or another instance runs it at the moment.
@@ -33,14 +33,11 @@ enum WarmCommand {
 }
 
 #[derive(Debug, Args)]
-struct StatusArgs {
+struct JobArgs {
     /// The job; default: all.
     job: Option<String>,
     #[command(flatten)]
-    admin: AdminArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    ask: StatusArgs,
 }
 
 #[derive(Debug, Args)]
@@ -48,13 +45,10 @@ struct RunArgs {
     /// The job.
     job: String,
     #[command(flatten)]
-    admin: AdminArgs,
+    ask: StatusArgs,
     /// Read everything and count what would be written, but write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON object, at the end.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The agent's answer about its jobs.
@@ -76,16 +70,16 @@ pub(super) fn warm(args: &WarmArgs) -> ExitCode {
     }
 }
 
-fn status(args: &StatusArgs) -> ExitCode {
+fn status(args: &JobArgs) -> ExitCode {
     let name = args.job.as_deref().map(encoded);
     let target = match name {
         Some(name) => format!("/api/v1/warm/status?name={name}"),
         None => "/api/v1/warm/status".to_owned(),
     };
-    let answer = socket(&args.admin).and_then(|socket| ask::<Jobs>(&socket, "GET", &target));
+    let answer = socket(&args.ask.admin).and_then(|socket| ask::<Jobs>(&socket, "GET", &target));
     match answer {
         Err(code) => code,
-        Ok((answer, _)) if args.json => {
+        Ok((answer, _)) if args.ask.json => {
             print(answer.body.trim_end());
             ExitCode::SUCCESS
         }
@@ -98,7 +92,7 @@ fn status(args: &StatusArgs) -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> Result<ExitCode, ExitCode> {
-    let socket = socket(&args.admin)?;
+    let socket = socket(&args.ask.admin)?;
     let name = encoded(&args.job);
     let dry = if args.dry_run { "&argument=dry" } else { "" };
     let target = format!("/api/v1/warm/run?name={name}{dry}");
@@ -110,7 +104,7 @@ fn run(args: &RunArgs) -> Result<ExitCode, ExitCode> {
             progress.end();
             return Ok(ended(args, &status));
         }
-        progress.show(&status);
+        progress.show(&counts(&status));
         std::thread::sleep(LOOK);
     }
 }
@@ -125,7 +119,7 @@ fn look(socket: &Path, name: &str) -> Result<WarmStatus, ExitCode> {
 }
 
 fn ended(args: &RunArgs, status: &WarmStatus) -> ExitCode {
-    if args.json {
+    if args.ask.json {
         print(json!(status));
     } else if status.trouble.is_empty() {
         let would = if args.dry_run { "would be " } else { "" };
@@ -181,32 +175,4 @@ fn counts(status: &WarmStatus) -> String {
         "{} rows, {} keys, {} bytes",
         status.rows, status.keys, status.bytes
     )
-}
-
-/// What is done, on one line of the terminal that is written again and again.
-struct Progress {
-    shown: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            shown: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&self, status: &WarmStatus) {
-        self.write(&counts(status));
-    }
-
-    fn end(&self) {
-        self.write("");
-    }
-
-    fn write(&self, text: &str) {
-        if self.shown {
-            // a closed terminal is nobody's loss
-            let _closed = write!(std::io::stderr().lock(), "\r\x1b[K{text}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::endpoint::{Endpoint, Options, start};
+use crate::endpoint::{Endpoint, Options, start, start_on_mariadb};
 use crate::support::mariadb::MariaDb;
 use crate::support::mysql::{APP, Cluster};
 use crate::support::programs;
@@ -130,14 +130,7 @@ fn drivers_see_through_the_endpoint_what_they_see_directly_on_mysql() {
 #[test]
 fn drivers_see_through_the_endpoint_what_they_see_directly_on_mariadb() {
     let mariadb = MariaDb::start();
-    // only its settings are of use here: the endpoint is in front of MariaDB
-    let cluster = Cluster::builder().build();
-    let options = Options {
-        primary: Some(mariadb.address()),
-        ca: Some(mariadb.ca_path()),
-        ..Options::default()
-    };
-    let endpoint = start(&cluster, options);
+    let endpoint = start_on_mariadb(&mariadb, Options::default());
     let wrong = all_drivers("MariaDB", &mariadb.socket(), &endpoint);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -11,6 +11,7 @@
 use crate::mysql::flags::flag_set;
 
 mod classifier;
+mod cursor;
 pub mod digest;
 mod head;
 mod lexer;

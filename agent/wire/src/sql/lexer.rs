@@ -1,8 +1,12 @@
 //! Splits a statement into tokens the way the server's lexer does (`sql_lex.cc`), without copying. Comments vanish here;
 //! the text of an executable comment (`/*! ... */`) comes out as code.
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::memmem;
 
+use super::cursor::{
+    AT, CLOSE, COLON, COMMA, Cursor, DASH, DIGIT, DOT, HASH, OPEN, QUOTE, SEMICOLON, SLASH, SPACE,
+    STAR, WORD, class, in_word,
+};
 use super::{LexMode, Traits, Wishes};
 
 /// One token.
@@ -34,67 +38,6 @@ pub(super) enum Token<'a> {
     Other,
 }
 
-const SPACE: u8 = 0;
-const WORD: u8 = 1;
-const DIGIT: u8 = 2;
-const OTHER: u8 = 3;
-const COMMA: u8 = 4;
-const OPEN: u8 = 5;
-const CLOSE: u8 = 6;
-const QUOTE: u8 = 7;
-const DOT: u8 = 8;
-const AT: u8 = 9;
-const DASH: u8 = 10;
-const HASH: u8 = 11;
-const SLASH: u8 = 12;
-const STAR: u8 = 13;
-const COLON: u8 = 14;
-const SEMICOLON: u8 = 15;
-
-/// What each byte can start. Bytes from 0x80 on belong to words, whatever the character set.
-static CLASS: [u8; 256] = classes();
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated while compiling: an index out of bounds does not compile"
-)]
-const fn classes() -> [u8; 256] {
-    let mut table = [OTHER; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "the loop stops at 255")]
-        let class = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C => SPACE,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | 0x80..=0xFF => WORD,
-            b'0'..=b'9' => DIGIT,
-            b',' => COMMA,
-            b'(' => OPEN,
-            b')' => CLOSE,
-            b'\'' | b'"' | b'`' => QUOTE,
-            b'.' => DOT,
-            b'@' => AT,
-            b'-' => DASH,
-            b'#' => HASH,
-            b'/' => SLASH,
-            b'*' => STAR,
-            b':' => COLON,
-            b';' => SEMICOLON,
-            _ => OTHER,
-        };
-        table[byte] = class;
-        byte += 1;
-    }
-    table
-}
-
-fn class(byte: u8) -> u8 {
-    CLASS.get(usize::from(byte)).copied().unwrap_or(OTHER)
-}
-
-fn in_word(byte: u8) -> bool {
-    matches!(class(byte), WORD | DIGIT)
-}
-
 /// What the token right before, with no space between, means for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
@@ -109,8 +52,7 @@ enum Before {
 /// Reads tokens from the start of a text.
 #[derive(Debug)]
 pub(super) struct Lexer<'a> {
-    text: &'a [u8],
-    at: usize,
+    cursor: Cursor<'a>,
     mode: LexMode,
     before: Before,
     /// Inside `/*! ... */`.
@@ -129,8 +71,7 @@ pub(super) struct Lexer<'a> {
 impl<'a> Lexer<'a> {
     pub(super) const fn new(text: &'a [u8], mode: LexMode) -> Self {
         Self {
-            text,
-            at: 0,
+            cursor: Cursor::new(text),
             mode,
             before: Before::Nothing,
             executable: false,
@@ -147,15 +88,11 @@ impl<'a> Lexer<'a> {
 
     /// Where the next token is searched: just behind the last one.
     pub(super) const fn position(&self) -> usize {
-        self.at
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.text.get(self.at..).unwrap_or_default()
+        self.cursor.at
     }
 
     fn peek(&self, ahead: usize) -> Option<u8> {
-        self.text.get(self.at + ahead).copied()
+        self.cursor.peek(ahead)
     }
 
     /// The next token; `None` at the end.
@@ -170,7 +107,7 @@ impl<'a> Lexer<'a> {
             };
             let token = match class(byte) {
                 SPACE => {
-                    self.at += 1;
+                    self.cursor.at += 1;
                     self.before = Before::Nothing;
                     continue;
                 }
@@ -181,7 +118,7 @@ impl<'a> Lexer<'a> {
                     self.skip_line();
                     continue;
                 }
-                DASH if self.is_dash_comment() => {
+                DASH if self.cursor.is_dash_comment() => {
                     self.skip_line();
                     continue;
                 }
@@ -192,7 +129,7 @@ impl<'a> Lexer<'a> {
                 STAR if self.executable && self.peek(1) == Some(b'/') => {
                     self.executable = false;
                     self.before = Before::Nothing;
-                    self.at += 2;
+                    self.cursor.at += 2;
                     continue;
                 }
                 DOT => self.dot(),
@@ -215,53 +152,12 @@ impl<'a> Lexer<'a> {
     }
 
     const fn one_of(&mut self, token: Token<'a>, bytes: usize) -> Token<'a> {
-        self.at += bytes;
+        self.cursor.at += bytes;
         token
     }
 
-    fn take(&mut self, bytes: usize) -> &'a [u8] {
-        let (taken, _) = self
-            .rest()
-            .split_at_checked(bytes)
-            .unwrap_or_else(|| (self.rest(), &[]));
-        self.at += taken.len();
-        taken
-    }
-
-    fn take_word(&mut self) -> &'a [u8] {
-        let rest = self.rest();
-        let len = rest
-            .iter()
-            .position(|&byte| !in_word(byte))
-            .unwrap_or(rest.len());
-        self.take(len)
-    }
-
-    fn skip_digits(&mut self) {
-        while self.peek(0).is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-    }
-
-    /// `e5`, `E+5` at the current place: part of a number, and its end, even if a letter follows.
-    fn skip_exponent(&mut self) -> bool {
-        if !matches!(self.peek(0), Some(b'e' | b'E')) {
-            return false;
-        }
-        let sign = usize::from(matches!(self.peek(1), Some(b'+' | b'-')));
-        if !self
-            .peek(1 + sign)
-            .is_some_and(|byte| byte.is_ascii_digit())
-        {
-            return false;
-        }
-        self.at += 1 + sign;
-        self.skip_digits();
-        true
-    }
-
     fn word(&mut self) -> Token<'a> {
-        let word = self.take_word();
+        let word = self.cursor.take_word();
         if self.before == Before::Dot {
             Token::Member(word)
         } else {
@@ -275,20 +171,20 @@ impl<'a> Lexer<'a> {
             // Behind a dot a name may start with a digit.
             return self.word();
         }
-        let start = self.at;
-        self.skip_digits();
+        let start = self.cursor.at;
+        self.cursor.take_digits();
         match self.peek(0) {
             Some(b'.') => {
-                self.at += 1;
-                self.skip_digits();
-                self.skip_exponent();
+                self.cursor.at += 1;
+                self.cursor.take_digits();
+                self.cursor.skip_exponent();
                 Token::Number
             }
             Some(byte) if in_word(byte) => {
-                if self.skip_exponent() {
+                if self.cursor.skip_exponent() {
                     return Token::Number;
                 }
-                self.at = start;
+                self.cursor.at = start;
                 self.word()
             }
             _ => Token::Number,
@@ -296,12 +192,12 @@ impl<'a> Lexer<'a> {
     }
 
     fn dot(&mut self) -> Token<'a> {
-        self.at += 1;
+        self.cursor.at += 1;
         if self.before == Before::Name || !self.peek(0).is_some_and(|byte| byte.is_ascii_digit()) {
             return Token::Dot;
         }
-        self.skip_digits();
-        self.skip_exponent();
+        self.cursor.take_digits();
+        self.cursor.skip_exponent();
         Token::Number
     }
 
@@ -318,41 +214,21 @@ impl<'a> Lexer<'a> {
 
     /// From an opening quote to behind the closing one; the content without them.
     fn take_quoted(&mut self, quote: u8, escapes: bool) -> &'a [u8] {
-        self.at += 1;
-        let start = self.at;
-        loop {
-            let rest = self.rest();
-            let found = if escapes {
-                memchr2(quote, b'\\', rest)
-            } else {
-                memchr(quote, rest)
-            };
-            let Some(found) = found else {
-                self.at = self.text.len();
-                self.traits |= Traits::UNTERMINATED;
-                return self.text.get(start..).unwrap_or_default();
-            };
-            self.at += found;
-            if self.peek(0) != Some(quote) || self.peek(1) == Some(quote) {
-                // An escaped character, or a doubled quote.
-                self.at = (self.at + 2).min(self.text.len());
-                continue;
+        match self.cursor.take_quoted(quote, escapes) {
+            Ok(content) => {
+                self.quote_end = self.cursor.at;
+                content
             }
-            let content = self.text.get(start..self.at).unwrap_or_default();
-            self.at += 1;
-            self.quote_end = self.at;
-            return content;
+            Err(content) => {
+                self.traits |= Traits::UNTERMINATED;
+                content
+            }
         }
-    }
-
-    /// `--` starts a comment only in front of a space, a control character or the end.
-    fn is_dash_comment(&self) -> bool {
-        self.peek(1) == Some(b'-') && self.peek(2).is_none_or(|byte| byte <= b' ' || byte == 0x7F)
     }
 
     fn skip_line(&mut self) {
         self.before = Before::Nothing;
-        self.at += memchr(b'\n', self.rest()).map_or_else(|| self.rest().len(), |end| end + 1);
+        self.cursor.skip_line();
     }
 
     /// At `/*`.
@@ -362,23 +238,24 @@ impl<'a> Lexer<'a> {
         if self.peek(marker) == Some(b'!') {
             self.traits |= Traits::EXECUTABLE_COMMENT;
             self.executable = true;
-            self.at += marker + 1;
+            self.cursor.at += marker + 1;
             // The version it is meant for: five or six digits.
             for _ in 0..6 {
                 if self.peek(0).is_some_and(|byte| byte.is_ascii_digit()) {
-                    self.at += 1;
+                    self.cursor.at += 1;
                 }
             }
             return;
         }
-        self.at += 2;
-        let rest = self.rest();
+        self.cursor.at += 2;
+        let rest = self.cursor.rest();
         let end = memmem::find(rest, b"*/");
         let content = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         if end.is_none() {
             self.traits |= Traits::UNTERMINATED;
         }
-        self.at = (self.at + content.len() + 2).min(self.text.len());
+        self.cursor.at += content.len();
+        self.cursor.skip(2);
         if let Some(hints) = content.strip_prefix(b"+") {
             if contains_ignoring_case(hints, b"SET_VAR") {
                 self.traits |= Traits::OPTIMIZER_HINT_SET_VAR;
@@ -391,10 +268,10 @@ impl<'a> Lexer<'a> {
 
     /// `MY_LEX_USER_END`, `MY_LEX_SYSTEM_VAR`. Behind a quoted name an `@` introduces the host of an account.
     fn variable(&mut self) -> Token<'a> {
-        let of_account = self.quote_end == self.at;
-        self.at += 1;
+        let of_account = self.quote_end == self.cursor.at;
+        self.cursor.at += 1;
         if self.peek(0) == Some(b'@') {
-            self.at += 1;
+            self.cursor.at += 1;
             let first = self.variable_part();
             if self.peek(0) != Some(b'.') {
                 return Token::SystemVariable {
@@ -402,7 +279,7 @@ impl<'a> Lexer<'a> {
                     name: first,
                 };
             }
-            self.at += 1;
+            self.cursor.at += 1;
             return Token::SystemVariable {
                 scope: first,
                 name: self.variable_part(),
@@ -414,12 +291,7 @@ impl<'a> Lexer<'a> {
                 self.take_quoted(quote, !identifier && !self.mode.no_backslash_escapes);
             }
             _ => {
-                while self
-                    .peek(0)
-                    .is_some_and(|byte| in_word(byte) || byte == b'.')
-                {
-                    self.at += 1;
-                }
+                self.cursor.take_while(|byte| in_word(byte) || byte == b'.');
             }
         }
         if of_account {
@@ -434,7 +306,7 @@ impl<'a> Lexer<'a> {
             self.take_quoted(b'`', false);
             return &[];
         }
-        self.take_word()
+        self.cursor.take_word()
     }
 }
 

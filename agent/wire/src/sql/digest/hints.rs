@@ -2,13 +2,14 @@
 
 use memchr::memmem;
 
+use super::super::cursor::in_word;
 use super::keywords;
-use super::scan::{Scanner, in_word};
+use super::scan::Scanner;
 use super::tokens::{AT, HINT_CLOSE, HINT_OPEN, NAME, NAME_AT, Token};
 
 /// Reads the hints that follow the word just read, if there are some.
 pub(super) fn hints(scanner: &mut Scanner<'_>) {
-    let rest = scanner.rest();
+    let rest = scanner.cursor.rest();
     let start = rest.trim_ascii_start();
     let Some(content) = start.strip_prefix(b"/*+") else {
         return;
@@ -16,12 +17,12 @@ pub(super) fn hints(scanner: &mut Scanner<'_>) {
     let Some(end) = memmem::find(content, b"*/") else {
         return;
     };
-    scanner.at += rest.len() - content.len();
-    let end = scanner.at + end;
+    scanner.cursor.at += rest.len() - content.len();
+    let end = scanner.cursor.at + end;
     let mut is_open = false;
     loop {
-        scanner.take_while(|byte| byte.is_ascii_whitespace());
-        let Some(byte) = scanner.peek(0).filter(|_| scanner.at < end) else {
+        scanner.cursor.take_while(|byte| byte.is_ascii_whitespace());
+        let Some(byte) = scanner.peek(0).filter(|_| scanner.cursor.at < end) else {
             break;
         };
         if !is_open {
@@ -33,7 +34,7 @@ pub(super) fn hints(scanner: &mut Scanner<'_>) {
     if is_open {
         scanner.sign(HINT_CLOSE, 0);
     }
-    scanner.at = end + 2;
+    scanner.cursor.at = end + 2;
 }
 
 fn hint_token(scanner: &mut Scanner<'_>, byte: u8) {
@@ -50,7 +51,7 @@ fn hint_token(scanner: &mut Scanner<'_>, byte: u8) {
             scanner.tokens.push_value();
         }
         _ if in_word(byte) => {
-            let word = scanner.take_while(in_word);
+            let word = scanner.cursor.take_word();
             match keywords::lookup_hint(word) {
                 Some(token) => scanner.sign(token, 0),
                 None => {
@@ -65,16 +66,16 @@ fn hint_token(scanner: &mut Scanner<'_>, byte: u8) {
 
 /// `16`, `1.5`, `16M`; anything else that starts with a digit is a name.
 fn number(scanner: &mut Scanner<'_>) {
-    let start = scanner.at;
-    let word = scanner.take_while(in_word);
+    let start = scanner.cursor.at;
+    let word = scanner.cursor.take_word();
     let digits = word.trim_suffix_of_size();
     if !digits.iter().all(u8::is_ascii_digit) {
         let token = name_token(scanner);
         return scanner.name(token, word, None);
     }
     if digits.len() == word.len() && scanner.peek(0) == Some(b'.') {
-        scanner.at = start + word.len() + 1;
-        scanner.take_while(|byte| byte.is_ascii_digit());
+        scanner.cursor.at = start + word.len() + 1;
+        scanner.cursor.take_digits();
     }
     scanner.tokens.push_value();
 }

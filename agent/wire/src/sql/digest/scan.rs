@@ -1,10 +1,11 @@
-//! Splits a statement into the tokens of its digest, as the server's lexer does (`sql_lex.cc`). A sibling of the classifier's lexer,
-//! which keeps what this one drops and drops what this one keeps: operators, introducers, which words are keywords.
+//! Splits a statement into the tokens of its digest, as the server's lexer does (`sql_lex.cc`). A sibling of the classifier's lexer, made
+//! of the same [`Cursor`]: it keeps what that one drops and drops what that one keeps, operators, introducers, which words are keywords.
 
 mod signs;
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::memmem;
 
+use super::super::cursor::{Cursor, DIGIT, QUOTE, SPACE, WORD, class, in_word};
 use super::keywords::{self, ENDS, LIST_END, TAKES_HINTS, Word};
 use super::tokens::{
     CLOSE, COMMA, DOLLAR_QUOTED, INTRODUCER, NAME, OPEN, PLUS, Token, Tokens, VALUE,
@@ -24,49 +25,9 @@ const PARTITION: Token = keywords::token("PARTITION");
 const ASC: Token = keywords::token("ASC");
 const DESC: Token = keywords::token("DESC");
 
-/// What a byte can start or be part of.
-const SPACE: u8 = 0;
-const WORD: u8 = 1;
-const DIGIT: u8 = 2;
-const QUOTE: u8 = 3;
-const OTHER: u8 = 4;
-
-static CLASS: [u8; 256] = classes();
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated while compiling: an index out of bounds does not compile"
-)]
-const fn classes() -> [u8; 256] {
-    let mut table = [OTHER; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "the loop stops at 255")]
-        let class = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C => SPACE,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | 0x80..=0xFF => WORD,
-            b'0'..=b'9' => DIGIT,
-            b'\'' | b'"' | b'`' => QUOTE,
-            _ => OTHER,
-        };
-        table[byte] = class;
-        byte += 1;
-    }
-    table
-}
-
-fn class(byte: u8) -> u8 {
-    CLASS.get(usize::from(byte)).copied().unwrap_or(OTHER)
-}
-
-pub(super) fn in_word(byte: u8) -> bool {
-    matches!(class(byte), WORD | DIGIT)
-}
-
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
-    pub(super) text: &'a [u8],
-    pub(super) at: usize,
+    pub(super) cursor: Cursor<'a>,
     pub(super) mode: Mode,
     pub(super) tokens: Tokens,
     /// The token before.
@@ -88,8 +49,7 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     pub(super) const fn new(text: &'a [u8], mode: Mode) -> Self {
         Self {
-            text,
-            at: 0,
+            cursor: Cursor::new(text),
             mode,
             tokens: Tokens::new(),
             before: 0,
@@ -106,7 +66,7 @@ impl<'a> Scanner<'a> {
         while !self.tokens.is_full() {
             let Some(byte) = self.peek(0) else { break };
             match class(byte) {
-                SPACE => self.at += 1,
+                SPACE => self.cursor.at += 1,
                 WORD => self.word(byte),
                 DIGIT => self.number_or_name(byte),
                 QUOTE => self.quoted(byte),
@@ -119,21 +79,7 @@ impl<'a> Scanner<'a> {
     }
 
     pub(super) fn peek(&self, ahead: usize) -> Option<u8> {
-        self.text.get(self.at + ahead).copied()
-    }
-
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    pub(super) fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
-        let rest = self.rest();
-        let len = rest
-            .iter()
-            .position(|byte| !belongs(*byte))
-            .unwrap_or(rest.len());
-        self.at += len;
-        rest.get(..len).unwrap_or_default()
+        self.cursor.peek(ahead)
     }
 
     fn in_list(&self) -> bool {
@@ -202,7 +148,7 @@ impl<'a> Scanner<'a> {
 
     /// Any token that is no name, no value and no keyword.
     pub(super) fn sign(&mut self, token: Token, bytes: usize) {
-        self.at += bytes;
+        self.cursor.at += bytes;
         self.settle(Some(token));
         match token {
             OPEN => {
@@ -247,19 +193,19 @@ impl<'a> Scanner<'a> {
     fn word(&mut self, byte: u8) {
         match (byte, self.peek(1)) {
             (b'x' | b'X' | b'b' | b'B', Some(b'\'')) => {
-                self.at += 1;
+                self.cursor.at += 1;
                 self.skip_quoted(b'\'', false);
                 return self.number(None);
             }
             (b'n' | b'N', Some(b'\'')) => {
-                self.at += 1;
+                self.cursor.at += 1;
                 self.skip_quoted(b'\'', !self.mode.lex.no_backslash_escapes);
                 return self.value();
             }
             (b'$', _) if self.dollar_quoted() => return,
             _ => {}
         }
-        let word = self.take_while(in_word);
+        let word = self.cursor.take_word();
         if self.dot_and_name() {
             self.name(NAME, word, None);
             return self.members();
@@ -275,7 +221,7 @@ impl<'a> Scanner<'a> {
 
     /// A parenthesis follows at once.
     fn is_call(&self) -> bool {
-        let rest = self.rest();
+        let rest = self.cursor.rest();
         let mut bytes = rest.iter();
         if self.mode.ignore_space {
             bytes.find(|byte| class(**byte) != SPACE) == Some(&b'(')
@@ -293,14 +239,14 @@ impl<'a> Scanner<'a> {
     fn members(&mut self) {
         while self.dot_and_name() {
             self.sign(Token::from(b'.'), 1);
-            let word = self.take_while(in_word);
+            let word = self.cursor.take_word();
             self.name(NAME, word, None);
         }
     }
 
     /// `$tag$ ... $tag$`, the body of a routine in another language.
     fn dollar_quoted(&mut self) -> bool {
-        let rest = self.rest();
+        let rest = self.cursor.rest();
         let tag = rest
             .iter()
             .skip(1)
@@ -317,21 +263,21 @@ impl<'a> Scanner<'a> {
     }
 
     fn number_or_name(&mut self, first: u8) {
-        let start = self.at;
+        let start = self.cursor.at;
         if first == b'0' && self.based_number() {
             return self.number(None);
         }
-        let digits = self.take_while(|byte| byte.is_ascii_digit());
+        let digits = self.cursor.take_digits();
         match self.peek(0) {
             Some(b'.') => {
-                self.at += 1;
+                self.cursor.at += 1;
                 self.fraction();
                 self.number(None);
             }
-            Some(b'e' | b'E') if self.skip_exponent() => self.number(None),
+            Some(b'e' | b'E') if self.cursor.skip_exponent() => self.number(None),
             Some(byte) if in_word(byte) => {
-                self.at = start;
-                let word = self.take_while(in_word);
+                self.cursor.at = start;
+                let word = self.cursor.take_word();
                 self.name(NAME, word, None);
                 self.members();
             }
@@ -347,6 +293,7 @@ impl<'a> Scanner<'a> {
             _ => return false,
         };
         let digits = self
+            .cursor
             .rest()
             .iter()
             .skip(2)
@@ -354,27 +301,14 @@ impl<'a> Scanner<'a> {
             .count();
         let is_number = digits > 0 && !self.peek(2 + digits).is_some_and(in_word);
         if is_number {
-            self.at += 2 + digits;
+            self.cursor.at += 2 + digits;
         }
         is_number
     }
 
     fn fraction(&mut self) {
-        self.take_while(|byte| byte.is_ascii_digit());
-        self.skip_exponent();
-    }
-
-    fn skip_exponent(&mut self) -> bool {
-        let sign = usize::from(matches!(self.peek(1), Some(b'+' | b'-')));
-        let is_exponent = matches!(self.peek(0), Some(b'e' | b'E'))
-            && self
-                .peek(1 + sign)
-                .is_some_and(|byte| byte.is_ascii_digit());
-        if is_exponent {
-            self.at += 1 + sign;
-            self.take_while(|byte| byte.is_ascii_digit());
-        }
-        is_exponent
+        self.cursor.take_digits();
+        self.cursor.skip_exponent();
     }
 
     pub(super) fn is_name_quote(&self, quote: u8) -> bool {
@@ -391,30 +325,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// From an opening quote to behind the closing one; what is between them.
+    /// From an opening quote to behind the closing one, or to the end; what is between them.
     pub(super) fn skip_quoted(&mut self, quote: u8, escapes: bool) -> &'a [u8] {
-        self.at += 1;
-        let start = self.at;
-        loop {
-            let rest = self.rest();
-            let found = if escapes {
-                memchr2(quote, b'\\', rest)
-            } else {
-                memchr(quote, rest)
-            };
-            let Some(found) = found else {
-                self.at = self.text.len();
-                return self.text.get(start..).unwrap_or_default();
-            };
-            self.at += found;
-            if self.peek(0) != Some(quote) || self.peek(1) == Some(quote) {
-                // an escaped character, or a doubled quote
-                self.at = (self.at + 2).min(self.text.len());
-                continue;
-            }
-            let content = self.text.get(start..self.at).unwrap_or_default();
-            self.at += 1;
-            return content;
-        }
+        self.cursor
+            .take_quoted(quote, escapes)
+            .unwrap_or_else(|content| content)
     }
 }

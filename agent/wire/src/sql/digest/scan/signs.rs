@@ -1,42 +1,41 @@
 //! Tokens that begin with neither a letter, a digit nor a quote: operators, comments, variables.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 
+use super::super::super::cursor::{SPACE, class, in_word};
 use super::super::keywords::{self, Word};
 use super::super::tokens::{
     AND_AND, ARROW, ASSIGN, AT, CONCAT, GREATER_EQUAL, LESS_EQUAL, LONG_ARROW, NAME, NOT_EQUAL,
     NULL_SAFE_EQUAL, OR_OR, SHIFT_LEFT, SHIFT_RIGHT, Token,
 };
-use super::{SPACE, Scanner, class, in_word};
+use super::Scanner;
 
 impl Scanner<'_> {
     pub(super) fn other(&mut self, byte: u8) {
         let single = Token::from(byte);
         let (token, bytes) = match (byte, self.peek(1), self.peek(2)) {
-            (b'#', ..) => return self.skip_line(),
-            (b'-', Some(b'-'), third) if third.is_none_or(|byte| byte <= b' ' || byte == 0x7F) => {
-                return self.skip_line();
-            }
+            (b'#', ..) => return self.cursor.skip_line(),
+            (b'-', ..) if self.cursor.is_dash_comment() => return self.cursor.skip_line(),
             (b'/', Some(b'*'), _) => return self.comment(),
             (b'*', Some(b'/'), _) if self.executable => {
                 self.executable = false;
-                self.at += 2;
+                self.cursor.at += 2;
                 return;
             }
             (b'@', ..) => return self.variable(),
             (b'?', ..) => {
-                self.at += 1;
+                self.cursor.at += 1;
                 return self.value();
             }
             (b'.', Some(digit), _) if digit.is_ascii_digit() => {
-                self.at += 1;
+                self.cursor.at += 1;
                 self.fraction();
                 return self.number(None);
             }
             (b'.', ..) => {
                 self.sign(single, 1);
                 if self.peek(0).is_some_and(in_word) {
-                    let word = self.take_while(in_word);
+                    let word = self.cursor.take_word();
                     self.name(NAME, word, None);
                     self.members();
                 }
@@ -59,16 +58,13 @@ impl Scanner<'_> {
         self.sign(token, bytes);
     }
 
-    fn skip_line(&mut self) {
-        self.at += memchr(b'\n', self.rest()).map_or_else(|| self.rest().len(), |end| end + 1);
-    }
-
     /// At `/*`.
     fn comment(&mut self) {
         if self.peek(2) != Some(b'!') {
             return self.skip_comment(0);
         }
         let digits = self
+            .cursor
             .rest()
             .iter()
             .skip(3)
@@ -82,11 +78,11 @@ impl Scanner<'_> {
             5 | 6 => 5,
             _ => 0,
         };
-        let version = self.text.get(self.at + 3..self.at + 3 + digits);
+        let version = self.cursor.rest().get(3..3 + digits);
         let version = version.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         if version.is_none_or(|version: u32| version <= self.mode.server_version) {
             self.executable = true;
-            self.at += 3 + digits;
+            self.cursor.at += 3 + digits;
         } else {
             self.skip_comment(1);
         }
@@ -94,20 +90,20 @@ impl Scanner<'_> {
 
     /// A comment, in which so many others may lie.
     fn skip_comment(&mut self, nested: u32) {
-        self.at += 2;
+        self.cursor.at += 2;
         loop {
-            let Some(next) = memchr2(b'*', b'/', self.rest()) else {
-                self.at = self.text.len();
+            let Some(next) = memchr2(b'*', b'/', self.cursor.rest()) else {
+                self.cursor.skip_all();
                 return;
             };
-            self.at += next;
+            self.cursor.at += next;
             match (self.peek(0), self.peek(1)) {
                 (Some(b'*'), Some(b'/')) => {
-                    self.at += 2;
+                    self.cursor.at += 2;
                     return;
                 }
                 (Some(b'/'), Some(b'*')) if nested > 0 => self.skip_comment(nested - 1),
-                _ => self.at += 1,
+                _ => self.cursor.at += 1,
             }
         }
     }
@@ -121,7 +117,7 @@ impl Scanner<'_> {
                 if self.peek(0) == Some(b'`') {
                     return;
                 }
-                let word = self.take_while(in_word);
+                let word = self.cursor.take_word();
                 match keywords::lookup(word) {
                     Some(Word {
                         token,
@@ -133,7 +129,7 @@ impl Scanner<'_> {
             }
             Some(b'\'' | b'"' | b'`') => {}
             _ => {
-                self.take_while(|byte| in_word(byte) || byte == b'.');
+                self.cursor.take_while(|byte| in_word(byte) || byte == b'.');
                 self.value();
             }
         }

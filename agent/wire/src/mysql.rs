@@ -27,3 +27,6 @@ pub mod response;
 pub mod resultset;
 
 pub use error::ProtocolError;
+
+#[cfg(test)]
+mod tests;

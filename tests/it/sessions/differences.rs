@@ -31,15 +31,18 @@ pub(crate) fn known(
         );
     }
     let bare = match op {
-        Op::Execute { .. } => only_bare_parameters_differ(direct, endpoint),
+        Op::Execute { .. } => {
+            only_bare_parameters_differ(direct, endpoint)
+                || only_types_in_texts_differ(direct, endpoint)
+        }
         Op::Fetch { .. } => {
             (sql.contains("SELECT ?") || sql == "DO ?") && only_rows_differ(direct, endpoint)
         }
         _ => false,
     };
-    if bare {
+    if bare || (asks_for_conditions(sql) && only_types_in_texts_differ(direct, endpoint)) {
         return Some(
-            "a result that is a bare parameter has the type it is sent with, not that of the statement's first execution",
+            "a parameter has the type it is sent with, not that of the statement's first execution: in results that are bare parameters, and in the texts of errors",
         );
     }
     if only_charset_differs(direct, endpoint) {
@@ -126,9 +129,90 @@ fn only_bare_parameters_differ(direct: &[Part], endpoint: &[Part]) -> bool {
         })
 }
 
+/// The same but for the type that the text of an error names for the same value, of a client that changed a parameter's type.
+fn only_types_in_texts_differ(direct: &[Part], endpoint: &[Part]) -> bool {
+    let same_value = |a, b| value_refused(a).is_some_and(|value| value_refused(b) == Some(value));
+    direct.len() == endpoint.len()
+        && direct
+            .iter()
+            .zip(endpoint)
+            .all(|(a, b)| a == b || same_value(a, b))
+}
+
+/// The value in the text of ER_TRUNCATED_WRONG_VALUE.
+fn value_refused(part: &Part) -> Option<&[u8]> {
+    let text = match part {
+        Part::Err {
+            code: 1292,
+            message,
+            ..
+        } => message.as_bytes(),
+        Part::Row(body) => body,
+        _ => return None,
+    };
+    let text = behind(text, b"Truncated incorrect ")?;
+    behind(text, b" value: ")
+}
+
+fn behind<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
+    let at = text.windows(word.len()).position(|part| part == word)?;
+    text.get(at + word.len()..)
+}
+
+/// The statement asks for the warnings and errors of the last one.
+fn asks_for_conditions(sql: &str) -> bool {
+    let sql = sql.to_ascii_uppercase();
+    ["WARNINGS", "ERRORS", "_COUNT", "DIAGNOSTICS"]
+        .iter()
+        .any(|word| sql.contains(word))
+}
+
+/// Errors of which no server has heard: an unknown command or statement, no open cursor.
+const OF_NO_SERVER: [u16; 3] = [1047, 1243, 1421];
+
+/// The clients whose last error was one that no server has heard of.
+#[derive(Debug, Default)]
+pub(crate) struct Unheard(std::collections::BTreeSet<usize>);
+
+impl Unheard {
+    /// Takes in what a client was answered.
+    pub(crate) fn note(&mut self, client: usize, op: &Op, sql: &str, answer: &[Part]) {
+        if matches!(error_of(answer), Some((code, _)) if OF_NO_SERVER.contains(&code)) {
+            self.0.insert(client);
+        } else if !leaves_conditions(op, sql) {
+            self.0.remove(&client);
+        }
+    }
+
+    /// Why an answer to this client may differ.
+    pub(crate) fn known(&self, client: usize, op: &Op, sql: &str) -> Option<&'static str> {
+        (self.0.contains(&client) && leaves_conditions(op, sql)).then_some(
+            "an error that no server has heard of stands alone: what was before it is not shown with it",
+        )
+    }
+}
+
+/// The conditions that are there stay as they are.
+fn leaves_conditions(op: &Op, sql: &str) -> bool {
+    match op {
+        Op::Query(_) => asks_for_conditions(sql),
+        Op::Ping | Op::SetOption(_) | Op::Statistics | Op::InitDb(_) | Op::FieldList { .. } => true,
+        _ => false,
+    }
+}
+
 /// Status and warnings in the EOF between column definitions and rows are told before the rows are known where the server connection
 /// has none: only what was certain then is compared.
 pub(crate) fn mask(answer: &mut [Part]) {
+    for part in answer.iter_mut() {
+        if let Part::Ok { status, .. } | Part::Eof { status, .. } = part {
+            // The one says how fast the machine is. The other is told once when a statement's columns are others than before: of those
+            // who share the statement to the one who executes it first; the columns themselves are told to all of them.
+            let not_compared =
+                Status::SERVER_QUERY_WAS_SLOW.union(Status::SERVER_STATUS_METADATA_CHANGED);
+            *status = status.without(not_compared);
+        }
+    }
     let certain = Status::SERVER_STATUS_AUTOCOMMIT;
     for at in 1..answer.len() {
         let (before, after) = answer.split_at_mut(at);

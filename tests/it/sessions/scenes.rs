@@ -3,12 +3,15 @@
 
 use lamplighter_wire::mysql::flags::Capabilities;
 
+use super::PATIENT;
 use super::differences;
 use super::player::{Player, Side};
 use super::steps::{Op, Shape};
 use crate::endpoint::{Endpoint, Options, start};
 use crate::support::mysql::raw::{BASIC, Param, UTF8MB4_0900};
 use crate::support::mysql::{APP, Cluster};
+
+mod hard;
 
 const SHAPE: Shape = Shape {
     capabilities: BASIC.union(Capabilities::CLIENT_DEPRECATE_EOF),
@@ -34,7 +37,7 @@ impl Stage {
         let cluster = || Cluster::builder().schema(schema).build();
         let (alone, behind) = (cluster(), cluster());
         let options = Options {
-            pool: "max_server_connections = 1\nwait_timeout = \"20s\"".to_owned(),
+            pool: format!("max_server_connections = 1\nwait_timeout = \"20s\"\n{PATIENT}"),
             ..Options::default()
         };
         let endpoint = start(&behind, options);

@@ -10,9 +10,8 @@ const OTHERS_MAX = 10;
 if ($argv[1] === '--into') {
     [, , $readme, $report] = $argv;
     $text = file_get_contents($readme);
-    $begin = strpos($text, MARKERS[0]);
-    $end = $begin === false ? false : strpos($text, MARKERS[1], $begin);
-    if ($end === false) {
+    [$begin, $end] = array_map(fn (string $marker): int|false => strpos($text, $marker), MARKERS);
+    if ($begin === false || $end === false || $end < $begin) {
         throw new RuntimeException("$readme has no markers");
     }
     $begin += strlen(MARKERS[0]);
@@ -47,18 +46,29 @@ final class Results
         return json_decode(file_get_contents("$this->folder/$name.json"), true, flags: JSON_THROW_ON_ERROR);
     }
 
-    /** sysbench: median queries/s and median p95 in ms by endpoint, or the error. @return array<string, array{?float, ?float, ?string}> */
+    /**
+     * sysbench, by number of clients and endpoint: medians of queries/s, p95 in ms, and CPU time in us for a query, of what is in front of
+     * MySQL and of MySQL; or the error.
+     * @return array<int, array<string, list<float>|string>>
+     */
     public function busy(): array
     {
         $rounds = [];
         foreach ($this->lines('busy') as $line) {
-            [$key, $queries, $rest] = explode(' ', "$line ", 3);
-            $rounds[$key][] = $queries === 'failed' ? trim($rest) : [(float) $queries, (float) $rest];
+            [$clients, $key, $rate, $rest] = explode(' ', "$line ", 4);
+            if ($rate === 'failed') {
+                $rounds[$clients][$key][] = trim($rest);
+            } else {
+                [$p95, $queries, $own, $server] = array_map(floatval(...), explode(' ', $rest));
+                $each = 1e6 / $this->about['ticks'] / max($queries, 1);
+                $rounds[$clients][$key][] = [(float) $rate, $p95, $own * $each, $server * $each];
+            }
         }
-        return array_map(function (array $rounds): array {
+        $medians = function (array $rounds): array|string {
             $errors = array_filter($rounds, is_string(...));
-            return $errors ? [null, null, reset($errors)] : [median(array_column($rounds, 0)), median(array_column($rounds, 1)), null];
-        }, $rounds);
+            return $errors ? reset($errors) : array_map(fn (int $column): float => median(array_column($rounds, $column)), [0, 1, 2, 3]);
+        };
+        return array_map(fn (array $keys): array => array_map($medians, $keys), $rounds);
     }
 
     /**
@@ -207,7 +217,8 @@ function bars(Results $results, array $connect, array $held, array $owners, arra
     $ratio = fn (array $rows): ?float => isset($rows['endpoint']['p50'], $rows['tls']['p50']) ? $rows['endpoint']['p50'] / $rows['tls']['p50'] : null;
     $bar('a PHP request, p50 to direct TLS', $ratio($connect), 3, '', 0.085);
     $bar('point select, owners changing, p50 to direct TLS', $ratio($owners), 2, '', 1.2);
-    $bar("{$results->about['threads']} busy clients, queries/s to direct without TLS", isset($busy['endpoint'][0], $busy['tcp'][0]) ? $busy['endpoint'][0] / $busy['tcp'][0] : null, 2, '', 0.6, false);
+    [$ours, $plain] = [$busy[64]['endpoint'] ?? '', $busy[64]['tcp'] ?? ''];
+    $bar('64 busy clients, queries/s to direct without TLS', is_array($ours) && is_array($plain) ? $ours[0] / $plain[0] : null, 2, '', 0.6, false);
     foreach (['request' => 'round trips to the server beside the statement, per PHP request', 'owners' => 'the same, point select, owners changing'] as $mode => $what) {
         $bar($what, $results->commands($mode, 'endpoint')['extra'] ?? null, 2, '', 0);
     }
@@ -233,7 +244,7 @@ $command = $about['mode'] === 'full' ? 'make bench' : "benches/run.sh {$about['m
 echo "`$command` on {$about['date']}: {$about['cpu']}, {$about['cores']} cores, Linux {$about['kernel']}; ",
     "other work used {$about['others_before']} % of the cores before the run and {$about['others_after']} % after it",
     max($about['others_before'], $about['others_after']) > OTHERS_MAX ? ' (**not for comparison**)' : '', ".\n",
-    "{$about['agent']}; MySQL {$about['mysql']}, MySQL Router {$about['router']}, PHP {$about['php']}, sysbench {$about['sysbench_version']}.\n\n";
+    "{$about['agent']}; MySQL {$about['mysql']}, MySQL Router {$about['router']}, HAProxy {$about['haproxy']}, PHP {$about['php']}, sysbench {$about['sysbench_version']}.\n\n";
 
 echo "### Bars\n\n";
 table(bars($results, $connect, $held, $owners, $busy, $idle));
@@ -245,19 +256,27 @@ latencies($results, $held);
 echo "### The same, two clients taking turns: the server connection changes its owner ({$about['selects']} times)\n\n";
 latencies($results, $owners);
 
-echo "### {$about['threads']} busy clients, point SELECT (sysbench, {$about['sysbench']}, medians)\n\n";
-$rows = [['', 'queries/s', 'p95 ms', 'to direct TLS', 'to direct without TLS']];
-$failed = [];
-foreach ($busy as $key => [$queries, $p95, $error]) {
-    if ($error !== null) {
-        $failed[$results->names[$key]] = $error;
-        continue;
+foreach ($busy as $clients => $keys) {
+    echo "### Point SELECT, busy clients: $clients (sysbench, {$about['sysbench']}, medians)\n\n";
+    $rows = [['', 'queries/s', 'p95 ms', 'to direct TLS', 'to direct without TLS', 'its CPU, µs a query', 'with MySQL\'s']];
+    $failed = [];
+    foreach ($keys as $key => $found) {
+        if (is_string($found)) {
+            $failed["{$results->names[$key]}, $clients clients"] = $found;
+            continue;
+        }
+        [$queries, $p95, $own, $server] = $found;
+        $to = fn (string $other): string => is_array($keys[$other] ?? '') ? number($queries / $keys[$other][0], 2) : '';
+        $rows[] = [$results->names[$key], number($queries), number($p95, 1), $to('tls'), $to('tcp'), number($own, 1), number($own + $server, 1)];
     }
-    $to = fn (string $other): string => isset($busy[$other][0]) ? number($queries / $busy[$other][0], 2) : '';
-    $rows[] = [$results->names[$key], number($queries), number($p95, 1), $to('tls'), $to('tcp')];
+    table($rows);
+    failures($failed);
 }
-table($rows);
-failures($failed);
+
+echo "### The server a millisecond away: a PHP request ({$about['far']} times)\n\n";
+latencies($results, $results->json('far-connect'));
+echo "### The server a millisecond away: point SELECT, two clients taking turns ({$about['far']} times)\n\n";
+latencies($results, $results->json('far-owners'));
 
 echo "### Round trips to the server beside the statement (its general log, {$about['counted']} statements, warm pools)\n\n";
 $rows = [['', 'for each statement', 'server connections', 'which']];

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# run.sh [quick|full] [--print] [--keep]: the MySQL endpoint beside direct connections and MySQL Router, in one run on one machine.
-#   full     (default) about four minutes; rewrites the tables in README.md, unless --print
+# run.sh [quick|full] [--print] [--keep]: the MySQL endpoint beside direct connections, MySQL Router and HAProxy, in one run on one machine.
+#   full     (default) about eight minutes; rewrites the tables in README.md, unless --print
 #   quick    small numbers, under a minute, to see that everything works; only prints
 #   --print  leaves README.md alone
 #   --keep   leaves the servers running and the folder there at the end, until Enter or Ctrl-C
-# Installs what is missing, builds the agent in release mode and starts one MySQL 9 server, MySQL Router and the agent in a folder below
+# Installs what is missing, builds the agent in release mode and starts one MySQL 9 server, MySQL Router, HAProxy and the agent in a folder below
 # /tmp, on free loopback ports and unix sockets. All of it ends with this script, however that ends. Environment:
 #   LAMPLIGHTER_BIN    the agent to measure, instead of building one
 #   LAMPLIGHTER_CACHE  where downloads are kept (default ~/.cache/lamplighter);  CARGO_TARGET_DIR is honoured
@@ -16,8 +16,6 @@ REPO=$(cd "$BENCHES/.." && pwd)
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 # shellcheck source=benches/servers.sh
 . "$BENCHES/servers.sh"
-# shellcheck source=benches/section.sh
-. "$BENCHES/section.sh"
 
 MODE=full PRINT='' KEEP=''
 for word in "$@"; do
@@ -30,8 +28,8 @@ for word in "$@"; do
   esac
 done
 case $MODE in
-  full) CONNECTS=1000 SELECTS=6000 SYSBENCH_ROUNDS=3 SYSBENCH_SECONDS=6 IDLE=1000,5000 STARTS=15 COUNTED=200 ;;
-  quick) CONNECTS=100 SELECTS=500 SYSBENCH_ROUNDS=1 SYSBENCH_SECONDS=2 IDLE=1000 STARTS=3 COUNTED=20 PRINT=yes ;;
+  full) CONNECTS=1000 SELECTS=6000 FAR=200 CLIENTS=(1 64 512) SYSBENCH_ROUNDS=3 SYSBENCH_SECONDS=5 IDLE=1000,5000 STARTS=15 COUNTED=200 ;;
+  quick) CONNECTS=100 SELECTS=500 FAR=20 CLIENTS=(1 64) SYSBENCH_ROUNDS=1 SYSBENCH_SECONDS=1 IDLE=1000 STARTS=3 COUNTED=20 PRINT=yes ;;
 esac
 
 say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
@@ -80,24 +78,44 @@ starts() {
 # memory NAME: resident KiB, and how many of them are not pages of a file
 memory() { awk '/^VmRSS:/ { rss = $2 } /^RssAnon:/ { anon = $2 } END { print rss, anon }' "/proc/$(pid_of "$1")/status"; }
 
-# sysbench: rounds, each of which visits every endpoint
+# ticks NAME: the CPU time that a process has used, in ticks of the kernel's clock; nothing is in front of a direct connection
+ticks() {
+  case $1 in
+    tls | tcp) echo 0 ;;
+    *) awk '{ sub(/^.*[)] /, ""); print $12 + $13 }' "/proc/$(pid_of "$1")/stat" ;;
+  esac
+}
+# process_of ENDPOINT: what is in front of MySQL there
+process_of() { case $1 in endpoint) echo agent ;; *) echo "$1" ;; esac; }
+
+# sysbench: rounds, each of which visits every endpoint with every number of clients. A line for each: how many clients, the endpoint,
+# queries/s, p95 in ms, queries in all, and the ticks that its process and MySQL used meanwhile, connecting included
 busy() {
-  local round key host port socket tls rest queries out=$WORK/results/busy
+  local round SYSBENCH_THREADS=4
   sysbench_conf prepare 127.0.0.1 "$MYSQL_PORT" '' 0
   run_sysbench prepare oltp_read_only prepare >"$WORK/log/sysbench-prepare.log" 2>&1 ||
     fail "sysbench could not make its tables" "$WORK/log/sysbench-prepare.log"
   for ((round = 1; round <= SYSBENCH_ROUNDS; round++)); do
-    while IFS='|' read -r key rest host port socket tls rest; do
-      sysbench_conf "$key" "$host" "$port" "$socket" "$tls"
-      if run_sysbench "$key" oltp_point_select run >"$WORK/log/sysbench-$key.log" 2>&1; then
-        queries=$(awk '/ queries: / { gsub(/[(]/, "", $3); print $3 }' "$WORK/log/sysbench-$key.log")
-        printf '%s %s %s\n' "$key" "$queries" "$(awk '/95th percentile:/ { print $3 }' "$WORK/log/sysbench-$key.log")" >>"$out"
-      else
-        printf '%s failed %s\n' "$key" "$(grep -m 1 -i -e fatal -e error "$WORK/log/sysbench-$key.log" | tr -d '|')" >>"$out"
-      fi
-    done < <(grep -E '^(tls|tcp|router-pass|router-share|endpoint)\|' "$WORK/endpoints")
-    say "  round $round of $SYSBENCH_ROUNDS: $(tail -n 5 "$out" | awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, ($2 + 0 ? int($2) : $2) }') queries/s"
+    for SYSBENCH_THREADS in "${CLIENTS[@]}"; do
+      busy_round
+      say "  round $round of $SYSBENCH_ROUNDS, $SYSBENCH_THREADS clients: $(tail -n 6 "$WORK/results/busy" | awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $2, ($3 + 0 ? int($3) : $3) }') queries/s"
+    done
   done
+}
+busy_round() {
+  local key host port socket tls rest process before log
+  while IFS='|' read -r key rest host port socket tls rest; do
+    sysbench_conf "$key" "$host" "$port" "$socket" "$tls"
+    process=$(process_of "$key") log=$WORK/log/sysbench-$key.log
+    before="$(ticks "$process") $(ticks mysql)"
+    if run_sysbench "$key" oltp_point_select run >"$log" 2>&1; then
+      awk -v of="$SYSBENCH_THREADS $key" -v before="$before" -v after="$(ticks "$process") $(ticks mysql)" '
+        / queries: / { gsub(/[(]/, "", $3); all = $2; rate = $3 } /95th percentile:/ { p95 = $3 }
+        END { split(before, b); split(after, a); print of, rate, p95, all, a[1] - b[1], a[2] - b[2] }' "$log" >>"$WORK/results/busy"
+    else
+      printf '%s %s failed %s\n' "$SYSBENCH_THREADS" "$key" "$(grep -m 1 -i -e fatal -e error "$log" | tr -d '|')" >>"$WORK/results/busy"
+    fi
+  done < <(grep -E '^(tls|tcp|haproxy|router-pass|router-share|endpoint)\|' "$WORK/endpoints")
 }
 # sysbench_conf NAME HOST PORT SOCKET TLS: a file, so that the password is in no command line. Everywhere with the same account and
 # password, the endpoint included.
@@ -111,7 +129,6 @@ sysbench_conf() {
 }
 # run_sysbench NAME WORKLOAD VERB: in the folder where sysbench looks for cacert.pem and its client certificate
 run_sysbench() { (cd "$WORK/tls" && exec timeout 120 sysbench --config-file="$WORK/sysbench-$1.conf" "$2" "$3") {KEEPER}>&-; }
-SYSBENCH_THREADS=64
 
 # What reaches the server beside the statements themselves: the log of one endpoint after the other, on warm pools. Not of the
 # monitor, which has an account of its own.
@@ -132,26 +149,33 @@ commands() {
   done
 }
 
+# other_work: how much of the cores, in percent, is in use while nothing of ours is at work; a machine that is taken away counts too
+other_work() {
+  local before
+  before=$(head -n 1 /proc/stat)
+  sleep 2
+  { echo "$before" && head -n 1 /proc/stat; } | awk '{ all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
+    NR == 1 { all0 = all; idle0 = idle } END { printf "%.0f", 100 * (1 - (idle - idle0) / (all - all0)) }'
+}
+
 # --- the run, in functions: bash reads a script while it runs it, and a file that is edited meanwhile must do no harm ---------------
 install_and_start() {
   "$REPO/tests/support/install.sh" mysql php bench
   build_agent
   open_work
-  say "starting MySQL, MySQL Router and the agent in $WORK"
+  say "starting MySQL, MySQL Router, HAProxy and the agent in $WORK"
   make_certificates
   start_mysql
-  for kind in pass pool share; do start_router "$kind"; done
-  start_agent
-  write_endpoints
+  start_peers
   cut -d '|' -f 1,2 "$WORK/endpoints" >"$WORK/results/names"
   {
-    printf 'mode=%s\nconnects=%s\nselects=%s\nthreads=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
-      "$MODE" "$CONNECTS" "$SELECTS" "$SYSBENCH_THREADS" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
+    printf 'mode=%s\nconnects=%s\nselects=%s\nfar=%s\nticks=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
+      "$MODE" "$CONNECTS" "$SELECTS" "$FAR" "$(getconf CLK_TCK)" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
     printf 'date=%s\ncores=%s\nothers_before=%s\n' "$(date --utc +%F)" "$(nproc)" "$(other_work)"
     printf 'cpu=%s\nkernel=%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r | cut -d - -f 1)"
-    printf 'agent=%s\nmysql=%s\nrouter=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
+    printf 'agent=%s\nmysql=%s\nrouter=%s\nhaproxy=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
       "$(cat "$CACHE/mysql9/complete")" "$("$CACHE/mysql9/bin/mysqlrouter" --version | grep -oE 'Ver [0-9.]+' | cut -c 5-)" \
-      "$(php -r 'echo PHP_VERSION;')" "$(sysbench --version | cut -d ' ' -f 2)"
+      "$(haproxy -v | awk 'NR == 1 { print $3 }')" "$(php -r 'echo PHP_VERSION;')" "$(sysbench --version | cut -d ' ' -f 2)"
   } >"$WORK/results/about"
 }
 
@@ -164,11 +188,18 @@ measure_all() {
   measure owners owners n="$SELECTS"
   say "what reaches the server, by its general log: $COUNTED statements each"
   commands
-  say "$SYSBENCH_THREADS busy clients: sysbench, $SYSBENCH_ROUNDS x $SYSBENCH_SECONDS s each"
+  say "${CLIENTS[*]} busy clients: sysbench, $SYSBENCH_ROUNDS x $SYSBENCH_SECONDS s each"
   busy
-  # new processes: the work so far has left its mark on the old ones
-  stop agent
-  for kind in pass pool share; do stop "router-$kind"; done
+  stop_peers
+  say "the server a millisecond away: PHP requests, and two clients taking turns, $FAR times each"
+  far_away
+  start_peers
+  measure far-connect request n="$FAR" only=tls,tcp,haproxy,router-pass-tls,router-pool,router-share,endpoint
+  measure far-owners owners n="$FAR" only=tls,tcp,haproxy,router-pass-tls,router-pool,router-share,endpoint
+  # new processes from here on: the work so far has left its mark on the old ones
+  stop_peers
+  near_again
+  rm -f "$WORK/lamplighter.toml" "$WORK/router-share.conf"
   say "memory with idle clients ($IDLE): the endpoint"
   start_agent
   measure idle-endpoint idle pid="$(pid_of agent)" counts="$IDLE" only=endpoint,unix
@@ -198,8 +229,7 @@ tell() {
     say "done; the tables are in benches/README.md"
   fi
   if [ -n "$KEEP" ]; then
-    for kind in pass pool share; do start_router "$kind"; done
-    start_agent
+    start_peers
     echo "Kept in $WORK until Enter or Ctrl-C:"
     cut -d '|' -f 1,3-6 "$WORK/endpoints" | sed 's/^/  /'
     read -r || true

@@ -179,6 +179,17 @@ start_mysql() {
   } >"$WORK/mysql/my.cnf"
   start mysql "$CACHE/mysql9/bin/mysqld" --defaults-file="$WORK/mysql/my.cnf" "${user[@]}"
   await mysql 60 "first answer" sql -e 'SELECT 1'
+  SERVER_PORT=$MYSQL_PORT
+}
+# What is started from now on reaches MySQL on a way that is a millisecond longer, or on the short one again.
+far_away() {
+  free_port SERVER_PORT
+  start delay python3 "$BENCHES/delay.py" "$SERVER_PORT" "$MYSQL_PORT" 1
+  await delay 10 "port" listening "$SERVER_PORT"
+}
+near_again() {
+  stop delay
+  SERVER_PORT=$MYSQL_PORT
 }
 
 # --- MySQL Router, one process for each way to use it: in one process they would fill one another's pool ------------------------------
@@ -213,7 +224,7 @@ idle_timeout=60
 bind_address=127.0.0.1
 bind_port=$port
 socket=$WORK/run/router-$1.sock
-destinations=127.0.0.1:$MYSQL_PORT
+destinations=127.0.0.1:$SERVER_PORT
 routing_strategy=first-available
 protocol=classic
 max_connections=10000
@@ -240,6 +251,30 @@ start_router() {
   rm -f "$WORK/run/router-$1.sock"
   start "router-$1" "${command[@]}"
   await "router-$1" 30 "socket" test -S "$WORK/run/router-$1.sock"
+}
+
+# --- HAProxy: passes bytes on and knows nothing of MySQL, so TLS is the client's own --------------------------------------------------
+haproxy_configuration() {
+  local port
+  free_port port
+  cat <<CNF
+global
+  maxconn 6000
+defaults
+  mode tcp
+  timeout connect 30s
+  timeout client 10m
+  timeout server 10m
+listen mysql
+  bind 127.0.0.1:$port
+  server mysql 127.0.0.1:$SERVER_PORT
+CNF
+}
+haproxy_port() { sed -n 's/^  bind 127.0.0.1://p' "$WORK/haproxy.conf"; }
+start_haproxy() {
+  haproxy_configuration >"$WORK/haproxy.conf"
+  start haproxy haproxy -db -f "$WORK/haproxy.conf"
+  await haproxy 30 "port" listening "$(haproxy_port)"
 }
 
 # --- the agent --------------------------------------------------------------------------------------------------------------------
@@ -278,7 +313,7 @@ mysql_table() {
   cat <<TOML
 [mysql]
 listen = ["unix:$1"]
-primary = "127.0.0.1:$MYSQL_PORT"
+primary = "127.0.0.1:$SERVER_PORT"
 user = "app"
 password_file = "$WORK/secrets/app"
 tls = { ca = "$WORK/tls/ca.pem" }
@@ -301,14 +336,32 @@ start_agent() {
   await agent 30 "socket" test -S "$WORK/run/mysql.sock"
 }
 
+# start_peers: all that is in front of MySQL, new processes with configurations of their own; and the list of them
+start_peers() {
+  local kind
+  for kind in pass pool share; do
+    rm -f "$WORK/router-$kind.conf"
+    start_router "$kind"
+  done
+  start_haproxy
+  rm -f "$WORK/lamplighter.toml"
+  start_agent
+  write_endpoints
+}
+stop_peers() {
+  local name
+  for name in agent haproxy router-pass router-pool router-share; do stop "$name"; done
+}
+
 # write_endpoints: key|name|host|port|socket|tls|user|password
 write_endpoints() {
   local pass_port
   pass_port=$(sed -n 's/^bind_port=//p' "$WORK/router-pass.conf")
   cat >"$WORK/endpoints" <<LIST
-tls|direct, TCP + TLS|127.0.0.1|$MYSQL_PORT||1|app|$APP_PASSWORD
-tcp|direct, TCP without TLS|127.0.0.1|$MYSQL_PORT||0|app|$APP_PASSWORD
+tls|direct, TCP + TLS|127.0.0.1|$SERVER_PORT||1|app|$APP_PASSWORD
+tcp|direct, TCP without TLS|127.0.0.1|$SERVER_PORT||0|app|$APP_PASSWORD
 unix|direct, unix socket|localhost|0|$WORK/mysql/s|0|app|$APP_PASSWORD
+haproxy|HAProxy, TCP + TLS end to end|127.0.0.1|$(haproxy_port)||1|app|$APP_PASSWORD
 router-pass-tls|Router pass-through, TCP + TLS end to end|127.0.0.1|$pass_port||1|app|$APP_PASSWORD
 router-pass|Router pass-through, TCP without TLS|127.0.0.1|$pass_port||0|app|$APP_PASSWORD
 router-pool|Router pool, unix socket in, TLS out|localhost|0|$WORK/run/router-pool.sock|0|app|$APP_PASSWORD

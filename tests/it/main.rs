@@ -9,7 +9,6 @@
 mod support;
 
 mod admission;
-mod benches;
 mod cache;
 mod cli;
 mod compression;

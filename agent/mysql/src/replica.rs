@@ -86,7 +86,10 @@ impl Replica {
 
     /// The server itself has said that it has `position`.
     pub(crate) fn note_has(&self, position: &Position) {
-        self.freshness.rcu(|known| known.with(position));
+        self.freshness.rcu(|known| Freshness {
+            executed: Arc::new(position.note_in(&known.executed)),
+            ..Freshness::clone(known)
+        });
     }
 
     /// A wait for a write ran out.

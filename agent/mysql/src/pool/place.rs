@@ -26,15 +26,18 @@ pub(super) struct Place {
 impl Pool {
     /// Waits in line for the right to a connection. Counts as open from here on.
     pub(super) async fn place(self: &Arc<Self>, claim: Claim) -> Result<Place, StatementError> {
-        let (turn, waited) = match self.admission.enter(claim) {
-            // the common case needs no clock
+        let start = Instant::now();
+        let entered = match self.admission.enter(claim) {
             Ok(Entered::At(permit)) => return Ok(Place::lent(self, permit)),
             Ok(Entered::Waiting(waiting)) => self.wait_in_line(waiting).await,
-            Err(refused) => (Err(refused), Duration::ZERO),
+            Err(refused) => Err((refused, Duration::ZERO)),
         };
-        self.metrics.wait_seconds.observe(waited.as_secs_f64());
-        turn.map(|permit| Place::lent(self, permit))
-            .map_err(|refused| self.refused(refused, waited, claim))
+        self.metrics
+            .wait_seconds
+            .observe(start.elapsed().as_secs_f64());
+        entered
+            .map(|permit| Place::lent(self, permit))
+            .map_err(|(refused, waited)| self.refused(refused, waited, claim))
     }
 
     /// A place that is free now, for the pool's own upkeep. Nobody who leaves waits for it: with a server that is away there is always
@@ -44,8 +47,8 @@ impl Pool {
         Some(Place::new(self, permit, false))
     }
 
-    /// The place, or why there is none; and how long that took.
-    async fn wait_in_line(&self, mut waiting: Waiting) -> (Result<Permit, Refused>, Duration) {
+    /// The place, or why there is none and after which time.
+    async fn wait_in_line(&self, mut waiting: Waiting) -> Result<Permit, (Refused, Duration)> {
         let start = tokio::time::Instant::now();
         let limit = self.limits.wait_timeout.get();
         let mut turn = waiting.turn(limit).await;
@@ -55,7 +58,7 @@ impl Pool {
             // those before us wait for the server itself
             turn = waiting.turn(longer - limit).await;
         }
-        (turn, start.elapsed())
+        turn.map_err(|refused| (refused, start.elapsed()))
     }
 
     fn refused(&self, why: Refused, waited: Duration, claim: Claim) -> StatementError {
@@ -96,11 +99,6 @@ impl Place {
             lent,
             _permit: permit,
         }
-    }
-
-    /// All connections of its time were given up since.
-    pub(super) fn is_retired(&self) -> bool {
-        self.generation != self.pool.generation.load(Ordering::Acquire)
     }
 
     /// The connection is gone without having been in anybody's hands.

@@ -19,15 +19,15 @@ fleet: ## many instances that share the connections of one server, 1 -> INSTANCE
 	@tests/support/install.sh mysql redis && LAMPLIGHTER_FLEET=$(or $(INSTANCES),50) cargo test -p lamplighter --test it -- admission::fleet --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
-bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; prints a table
-	@tests/support/install.sh mysql redis && LAMPLIGHTER_PAIRS=2500 cargo test --release --locked -p lamplighter --test it -- --nocapture --test-threads 1 consistency::a_session consistency::what_was
+bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; rewrites its section of benches/README.md
+	@benches/consistency.sh
 bench-sync: ## files: beside rclone and azcopy, on the same storage; rewrites benches/sync/README.md
 	@benches/sync/run.sh
 endurance-sync: ## files: killed two hundred times at any moment
 	@LAMPLIGHTER_KILLS=200 cargo test -p lamplighter --test it -- files::faults::killed --nocapture
 bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
 	@benches/redis.sh
-bench-failover: ## how long nobody can write when the primary changes, beside MySQL Router; prints a table; ROUNDS=how many
+bench-failover: ## how long nobody can write when the primary changes, beside MySQL Router; rewrites its section of benches/README.md; ROUNDS=how many
 	@benches/failover.sh $(ROUNDS)
 bench-probe: ## how long probes take at rest and while both cores are saturated through the endpoint; prints a table
 	@benches/probe.sh

@@ -1,9 +1,22 @@
 #!/usr/bin/env bash
-# failover.sh [ROUNDS]: how long nobody can write when the primary changes, through the endpoint and through MySQL Router at the same time:
-# ROUNDS planned switch-overs and as many kills with a promotion at once (default 10 each). Prints a table of medians: the stall in all,
-# the part of it after the new primary takes writes, and the statements that failed. Takes about 5 s a round.
-# Environment: CARGO_TARGET_DIR.
+# failover.sh [ROUNDS] [--print]: how long nobody can write when the primary changes, through the endpoint and through MySQL Router at the
+# same time: ROUNDS planned switch-overs and as many kills with a promotion at once (default 10 each), then one switch-over under 64 busy
+# clients. Writes its section of README.md, unless --print: the stall in all, the part of it after the new primary takes writes, and the
+# statements that failed. Takes about 5 s a round. Environment: CARGO_TARGET_DIR.
 set -euo pipefail
-REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-"$REPO/tests/support/install.sh" mysql
-LAMPLIGHTER_STALL_ROUNDS=${1:-10} cargo test --release --quiet --manifest-path "$REPO/Cargo.toml" --package lamplighter --test it -- failover::stall --nocapture
+export LC_ALL=C.UTF-8
+BENCHES=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=benches/section.sh
+. "$BENCHES/section.sh"
+ROUNDS=10 PRINT=''
+for word in "$@"; do
+  case $word in
+    --print) PRINT=yes ;;
+    *[!0-9]* | '') echo "failover.sh: unknown word '$word'; see its first lines" >&2; exit 64 ;;
+    *) ROUNDS=$word ;;
+  esac
+done
+export LAMPLIGHTER_STALL_ROUNDS=$ROUNDS
+write_section failover.sh "$PRINT" "make bench-failover ROUNDS=$ROUNDS" \
+  '| the primary is | through | no write done for, median | longest | after another one takes writes, median | longest | statements failed |' \
+  failover::stall failover::switch

@@ -10,8 +10,9 @@ const OTHERS_MAX = 10;
 if ($argv[1] === '--into') {
     [, , $readme, $report] = $argv;
     $text = file_get_contents($readme);
-    [$begin, $end] = array_map(fn (string $marker): int|false => strpos($text, $marker), MARKERS);
-    if ($begin === false || $end === false || $end < $begin) {
+    $begin = strpos($text, MARKERS[0]);
+    $end = $begin === false ? false : strpos($text, MARKERS[1], $begin);
+    if ($end === false) {
         throw new RuntimeException("$readme has no markers");
     }
     $begin += strlen(MARKERS[0]);

@@ -16,6 +16,8 @@ REPO=$(cd "$BENCHES/.." && pwd)
 CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 # shellcheck source=benches/servers.sh
 . "$BENCHES/servers.sh"
+# shellcheck source=benches/section.sh
+. "$BENCHES/section.sh"
 
 MODE=full PRINT='' KEEP=''
 for word in "$@"; do
@@ -147,15 +149,6 @@ commands() {
         FROM mysql.general_log WHERE user_host LIKE '%[app]%' GROUP BY 3, 4 ORDER BY 1 DESC" >"$WORK/results/log-$mode-$key"
     done
   done
-}
-
-# other_work: how much of the cores, in percent, is in use while nothing of ours is at work; a machine that is taken away counts too
-other_work() {
-  local before
-  before=$(head -n 1 /proc/stat)
-  sleep 2
-  { echo "$before" && head -n 1 /proc/stat; } | awk '{ all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
-    NR == 1 { all0 = all; idle0 = idle } END { printf "%.0f", 100 * (1 - (idle - idle0) / (all - all0)) }'
 }
 
 # --- the run, in functions: bash reads a script while it runs it, and a file that is edited meanwhile must do no harm ---------------

@@ -260,10 +260,10 @@ fn a_rush_of_reads_is_served_as_far_as_it_can_be_and_writes_go_on() {
     let used: usize = used[0][1].parse().expect("a number");
     // the monitor's, the test's own, and the replica's
     assert!(used <= 8 + 4, "{used}");
-    for why in ["shed", "hopeless"] {
-        let series = format!("lamplighter_mysql_refused_total{{why=\"{why}\"}}");
-        assert!(endpoint.metric(&series) > 0.0, "{why}");
-    }
+    // who comes when on a busy machine says which of the two it is
+    let early = ["shed", "hopeless"]
+        .map(|why| endpoint.metric(&format!("lamplighter_mysql_refused_total{{why=\"{why}\"}}")));
+    assert!(early.iter().sum::<f64>() > 0.0, "{early:?}");
     ok(&mut link(&endpoint, "web"), "SELECT 1");
 }
 

@@ -1,6 +1,6 @@
 //! Packets to and from the server compressed, as `mysql.compression` says.
 
-use crate::endpoint::{Options, start};
+use crate::endpoint::{Options, start, start_on_mariadb};
 use crate::support::mariadb::MariaDb;
 use crate::support::mysql::Cluster;
 
@@ -69,14 +69,7 @@ fn whatever_travels_compressed_arrives_as_it_was() {
 #[test]
 fn whatever_travels_compressed_arrives_as_it_was_on_mariadb() {
     let mariadb = MariaDb::start();
-    // only its settings are of use here: the endpoint is in front of MariaDB
-    let cluster = Cluster::builder().build();
-    let options = Options {
-        primary: Some(mariadb.address()),
-        ca: Some(mariadb.ca_path()),
-        ..options("zlib")
-    };
-    let endpoint = start(&cluster, options);
+    let endpoint = start_on_mariadb(&mariadb, options("zlib"));
     assert_eq!(endpoint.code(BOTH_WAYS).run().expect_ok(), "ON");
 }
 

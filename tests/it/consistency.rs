@@ -1,9 +1,14 @@
 //! Reads that see what they have to, while one replica is three seconds behind and another is not: with GTIDs and without, within a
 //! session and between sessions.
 
+mod history;
+mod mariadb;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::benches;
+use crate::crosstalk::number;
 use crate::endpoint::{Endpoint, Options, PATIENCE, start};
 use crate::support::mysql::raw::{Link, Login, Part, error_of};
 use crate::support::mysql::{APP, Cluster, MON};
@@ -16,24 +21,27 @@ const BEHIND: u32 = 3;
 /// Who writes and reads at the same time.
 const WRITERS: u32 = 4;
 
-/// How often each of them; `LAMPLIGHTER_PAIRS` for a longer run.
-fn pairs() -> u64 {
-    let given = std::env::var("LAMPLIGHTER_PAIRS").ok();
-    given.map_or(400, |pairs| pairs.parse().expect("a number"))
+/// How often each of them, unless `LAMPLIGHTER_PAIRS` says more.
+fn pairs(otherwise: u64) -> u64 {
+    number("LAMPLIGHTER_PAIRS", otherwise)
 }
 
-fn cluster() -> Cluster {
+/// A row for each writer, and the heartbeat.
+fn schema() -> String {
     let rows: Vec<String> = (0..WRITERS).map(|id| format!("({id}, 0)")).collect();
-    let schema = format!(
+    format!(
         "CREATE TABLE app.counts (id INT PRIMARY KEY, n BIGINT NOT NULL); INSERT INTO app.counts VALUES {};\
          CREATE DATABASE lamplighter;\
          CREATE TABLE lamplighter.heartbeat (id INT PRIMARY KEY, beat BIGINT UNSIGNED NOT NULL);\
          INSERT INTO lamplighter.heartbeat VALUES (1, 1);\
-         GRANT SELECT, INSERT, UPDATE ON lamplighter.heartbeat TO {};",
+         GRANT SELECT, INSERT, UPDATE ON lamplighter.heartbeat TO {}@'%';",
         rows.join(", "),
         MON.0
-    );
-    Cluster::builder().replicas(2).schema(&schema).build()
+    )
+}
+
+fn cluster() -> Cluster {
+    Cluster::builder().replicas(2).schema(&schema()).build()
 }
 
 fn endpoint(cluster: &Cluster, keys: &str) -> Endpoint {
@@ -73,58 +81,76 @@ fn run(link: &mut Link, sql: &str) {
     assert_eq!(error_of(&answer), None, "{sql}");
 }
 
-/// Counts up with one connection and reads with another or the same; every read must see the count. How long each read took.
-fn write_and_read(writer: &mut Link, reader: Option<&mut Link>, id: u32) -> Vec<Duration> {
+/// Who reads what a writer wrote.
+#[derive(Clone, Copy)]
+enum Reading<'a> {
+    /// The writer itself.
+    Own,
+    /// Another client, who stays.
+    Apart(&'a Endpoint),
+    /// Another one each time, as PHP requests are.
+    Anew(&'a Endpoint),
+}
+
+/// Counts up, and every read must see the count. How long each read took.
+fn write_and_read(writer: &mut Link, reading: Reading<'_>, id: u32, pairs: u64) -> Vec<Duration> {
     let write = format!("UPDATE counts SET n = n + 1 WHERE id = {id}");
     let read = format!("SELECT n FROM counts WHERE id = {id}");
-    let mut reader = reader;
+    let mut apart = match reading {
+        Reading::Apart(endpoint) => Some(open(endpoint)),
+        Reading::Own | Reading::Anew(_) => None,
+    };
     let before = value(writer, &format!("{read} FOR UPDATE"));
     let pair = |count| {
         run(writer, &write);
-        let begun = Instant::now();
-        let seen = match &mut reader {
-            Some(reader) => value(reader, &read),
-            None => value(writer, &read),
+        let mut new = match reading {
+            Reading::Anew(endpoint) => Some(open(endpoint)),
+            Reading::Own | Reading::Apart(_) => None,
         };
-        assert_eq!(seen, count, "a stale read");
+        let reader = new.as_mut().or(apart.as_mut()).unwrap_or(writer);
+        let begun = Instant::now();
+        assert_eq!(value(reader, &read), count, "a stale read");
         begun.elapsed()
     };
-    (before + 1..=before + pairs()).map(pair).collect()
+    (before + 1..=before + pairs).map(pair).collect()
 }
 
-/// One row of the table that `make bench-consistency` prints.
-fn print_row(what: &str, mut took: Vec<Duration>) {
-    took.sort_unstable();
-    let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1e3;
-    println!(
-        "| {what} | {} | {:.2} | {:.2} |",
-        took.len(),
-        at(50),
-        at(99)
-    );
-}
-
-/// The same without an agent: what is written and read on the primary.
-fn pairs_on_primary(cluster: &Cluster) {
-    let login = Login {
-        database: Some("app".to_owned()),
-        ..Login::new(cluster.address(0), APP.0, APP.1)
-    };
-    let took = std::thread::scope(|scope| {
-        let login = &login;
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|id| {
-                scope.spawn(move || {
-                    let mut link = Link::open(login).expect("the server lets us in");
-                    write_and_read(&mut link, None, id)
-                })
-            })
-            .collect();
+/// All writers at once.
+fn write_and_read_all(
+    writer: &(dyn Fn() -> Link + Sync),
+    reading: Reading<'_>,
+    pairs: u64,
+) -> Vec<Duration> {
+    std::thread::scope(|scope| {
+        let work = |id| scope.spawn(move || write_and_read(&mut writer(), reading, id, pairs));
+        let writers: Vec<_> = (0..WRITERS).map(work).collect();
         let ended = writers
             .into_iter()
             .flat_map(|it| it.join().expect("no stale read"));
         ended.collect()
-    });
+    })
+}
+
+/// One row of the table that `make bench-consistency` makes.
+fn print_row(what: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1e3;
+    benches::tell(&format!(
+        "| {what} | {} | {:.2} | {:.2} |",
+        took.len(),
+        at(50),
+        at(99)
+    ));
+}
+
+/// The same without an agent: what is written and read on the primary.
+fn pairs_on_primary(cluster: &Cluster, pairs: u64) {
+    let login = Login {
+        database: Some("app".to_owned()),
+        ..Login::new(cluster.address(0), APP.0, APP.1)
+    };
+    let writer = || Link::open(&login).expect("the server lets us in");
+    let took = write_and_read_all(&writer, Reading::Own, pairs);
     print_row("the primary, without an agent", took);
 }
 
@@ -152,55 +178,36 @@ fn one_of_a_fleet(cluster: &Cluster, redis: &Server) -> Endpoint {
     endpoint
 }
 
-/// Writes through one agent, reads through another with a connection that is new each time.
-fn across(one: &Endpoint, other: &Endpoint, count: u64) -> Vec<Duration> {
-    let mut writer = open(one);
-    let before = value(&mut writer, "SELECT n FROM counts WHERE id = 1 FOR UPDATE");
-    let pair = |count| {
-        run(&mut writer, "UPDATE counts SET n = n + 1 WHERE id = 1");
-        let mut reader = open(other);
-        let begun = Instant::now();
-        let seen = value(&mut reader, "SELECT n FROM counts WHERE id = 1");
-        assert_eq!(seen, count, "a stale read");
-        begun.elapsed()
+/// Writes through one agent and reads; meanwhile somebody else reads where that is done, by whom nothing was written.
+fn all_pairs(what: &str, endpoint: &Endpoint, reading: Reading<'_>, pairs: u64) {
+    const NOBODY: &str = "SELECT n FROM counts WHERE id = 0 /* lamplighter:key=nobody */";
+    let read = match reading {
+        Reading::Own => endpoint,
+        Reading::Apart(other) | Reading::Anew(other) => other,
     };
-    (before + 1..=before + count).map(pair).collect()
-}
-
-/// All writers at once, each with two connections if `apart`; meanwhile somebody else reads.
-fn all_pairs(what: &str, endpoint: &Endpoint, apart: bool) {
     let done = AtomicBool::new(false);
-    let replicas = routed(endpoint, "replica", "read");
+    let replicas = routed(read, "replica", "read");
     let (others, took) = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            let mut link = open(endpoint);
+            let mut link = open(read);
             let mut count = 0_u32;
             while !done.load(Ordering::Relaxed) {
-                // by a client of another user nothing was written
-                value(
-                    &mut link,
-                    "SELECT n FROM counts WHERE id = 0 /* lamplighter:key=nobody */",
-                );
+                value(&mut link, NOBODY);
                 count += 1;
             }
             f64::from(count)
         });
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|id| {
-                scope.spawn(move || {
-                    let (mut writer, mut reader) = (open(endpoint), apart.then(|| open(endpoint)));
-                    write_and_read(&mut writer, reader.as_mut(), id)
-                })
-            })
-            .collect();
-        let ended: Vec<_> = writers.into_iter().map(|it| it.join()).collect();
+        let took =
+            std::panic::catch_unwind(|| write_and_read_all(&|| open(endpoint), reading, pairs));
         done.store(true, Ordering::Relaxed);
         let others = other.join().expect("reads go on");
-        assert!(ended.iter().all(Result::is_ok), "stale reads");
-        (others, ended.into_iter().flatten().flatten().collect())
+        (
+            others,
+            took.unwrap_or_else(|stale| std::panic::resume_unwind(stale)),
+        )
     });
     print_row(what, took);
-    let by_replicas = routed(endpoint, "replica", "read") - replicas;
+    let by_replicas = routed(read, "replica", "read") - replicas;
     assert!(
         by_replicas >= 0.8 * others,
         "ordinary reads: {others}, by replicas: {by_replicas}"
@@ -215,51 +222,46 @@ fn waits(endpoint: &Endpoint, outcome: &str) -> f64 {
 
 #[test]
 fn a_session_sees_its_own_writes_and_others_read_from_replicas() {
-    let cluster = cluster();
+    let (cluster, pairs) = (cluster(), pairs(400));
     cluster.lag(1, BEHIND);
     let session = endpoint(&cluster, "");
-    println!("| reads after a write | reads | p50 ms | p99 ms |\n|---|---|---|---|");
-    pairs_on_primary(&cluster);
-    all_pairs("session, GTIDs", &session, false);
+    pairs_on_primary(&cluster, pairs);
+    all_pairs("session, GTIDs", &session, Reading::Own, pairs);
     drop(session);
     let instance = endpoint(&cluster, "consistency = \"instance\"");
-    all_pairs("instance, GTIDs", &instance, true);
+    let apart = Reading::Apart(&instance);
+    all_pairs("instance, GTIDs", &instance, apart, pairs);
     drop(instance);
     // without names: by the heartbeat alone
     cluster.forget_gtids();
     let unnamed = endpoint(&cluster, "consistency = \"instance\"");
-    all_pairs("instance, heartbeat alone", &unnamed, true);
+    let apart = Reading::Apart(&unnamed);
+    all_pairs("instance, heartbeat alone", &unnamed, apart, pairs);
     assert_eq!(waits(&unnamed, "caught_up"), 0.0);
 }
 
 #[test]
 fn what_was_written_through_one_agent_is_seen_through_another() {
-    let (cluster, redis) = (cluster(), Server::builder().start());
+    let (cluster, redis, pairs) = (cluster(), Server::builder().start(), pairs(100));
     cluster.lag(1, BEHIND);
-    let (one, other) = (
-        one_of_a_fleet(&cluster, &redis),
-        one_of_a_fleet(&cluster, &redis),
-    );
-    print_row("fleet, GTIDs", across(&one, &other, pairs()));
-    // who wrote nothing and shares nothing reads from replicas
-    let replica = routed(&other, "replica", "read");
-    let nobody = "SELECT n FROM counts WHERE id = 0 /* lamplighter:key=nobody */";
-    value(&mut open(&other), nobody);
-    assert_eq!(routed(&other, "replica", "read") - replica, 1.0);
+    let two = || {
+        (
+            one_of_a_fleet(&cluster, &redis),
+            one_of_a_fleet(&cluster, &redis),
+        )
+    };
+    let (one, other) = two();
+    all_pairs("fleet, GTIDs", &one, Reading::Anew(&other), pairs);
     // without Redis nobody knows what others wrote
     redis.kill();
     let primary = routed(&other, "primary", "others_unknown");
-    across(&one, &other, 5);
-    value(&mut open(&other), nobody);
-    assert_eq!(routed(&other, "primary", "others_unknown") - primary, 6.0);
+    write_and_read(&mut open(&one), Reading::Anew(&other), 1, 5);
+    assert_eq!(routed(&other, "primary", "others_unknown") - primary, 5.0);
     redis.start();
     cluster.forget_gtids();
     drop((one, other));
-    let (one, other) = (
-        one_of_a_fleet(&cluster, &redis),
-        one_of_a_fleet(&cluster, &redis),
-    );
-    print_row("fleet, heartbeat alone", across(&one, &other, pairs() / 2));
+    let (one, other) = two();
+    all_pairs("fleet, heartbeat alone", &one, Reading::Anew(&other), pairs);
     // what had no name is known by its beat in the end, and read from the replica that is not behind
     poll::until(PATIENCE, "a read from a replica", || {
         let before = routed(&other, "replica", "read");

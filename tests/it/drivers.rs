@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::endpoint::{Endpoint, Options, start};
+use crate::endpoint::{Endpoint, Options, start, start_on_mariadb};
 use crate::support::mariadb::MariaDb;
 use crate::support::mysql::{APP, Cluster};
 use crate::support::programs;
@@ -173,20 +173,9 @@ fn drivers_see_through_the_endpoint_what_they_see_directly_on_mysql() {
 #[test]
 fn drivers_see_through_the_endpoint_what_they_see_directly_on_mariadb() {
     let mariadb = MariaDb::start();
-    let endpoint = in_front_of(&mariadb);
+    let endpoint = start_on_mariadb(&mariadb, Options::default());
     let socket = mariadb.socket();
     assert_alike(&itself(&socket, &mariadb.address()), &endpoint);
-}
-
-fn in_front_of(mariadb: &MariaDb) -> Endpoint {
-    // only its settings are of use here: the endpoint is in front of MariaDB
-    let cluster = Cluster::builder().build();
-    let options = Options {
-        primary: Some(mariadb.address()),
-        ca: Some(mariadb.ca_path()),
-        ..Options::default()
-    };
-    start(&cluster, options)
 }
 
 /// A program of MySQL 9 on a door, with the schema `app`.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::agent::{Agent, http_get};
-use crate::support::mysql::{APP, Cluster, MON};
+use crate::support::mariadb::MariaDb;
+use crate::support::mysql::{APP, Cluster, MON, shared};
 use crate::support::{php, poll, ports};
 
 /// How long the agent may take for anything these tests wait for.
@@ -17,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) keys: String,
     /// Further keys of `[mysql.clients.job]`.
     pub(crate) job: String,
+    /// How often the monitor looks, if not five times a second.
+    pub(crate) monitor_interval: Option<&'static str>,
     /// Keys of `[mysql.pool]`.
     pub(crate) pool: String,
     /// Further tables.
@@ -81,7 +84,7 @@ peer_users = ["{uid}", "www-data"]
 password_file = "{{dir}}/job-password"
 {job}
 [mysql.monitor]
-interval = "200ms"
+interval = "{interval}"
 user = "{mon}"
 password_file = "{{dir}}/mon-password"
 [mysql.pool]
@@ -93,6 +96,7 @@ password_file = "{{dir}}/mon-password"
         ca = options.ca.unwrap_or_else(|| cluster.ca_path()).display(),
         keys = options.keys,
         job = options.job,
+        interval = options.monitor_interval.unwrap_or("200ms"),
         pool = pool,
         tables = options.tables,
         uid = rustix::process::getuid().as_raw(),
@@ -108,6 +112,18 @@ password_file = "{{dir}}/mon-password"
         probe: address(probe),
         tcp_port: tcp,
     }
+}
+
+/// Starts the agent in front of MariaDB, whose replicas the options name, and waits until it is ready.
+pub(crate) fn start_on_mariadb(server: &MariaDb, options: Options) -> Endpoint {
+    let options = Options {
+        primary: Some(server.address()),
+        replicas: options.replicas.or(Some(Vec::new())),
+        ca: Some(server.ca_path()),
+        ..options
+    };
+    // nothing is left that it would be asked for
+    start(shared(), options)
 }
 
 impl Endpoint {
@@ -151,14 +167,19 @@ impl Endpoint {
 
     /// Waits until the monitor has found `count` servers that may be read from, the primary among them.
     pub(crate) fn wait_readable(&self, cluster: &Cluster, count: usize) {
+        let servers: Vec<_> = cluster.nodes().map(|node| cluster.address(node)).collect();
+        self.wait_fit(&servers, count);
+    }
+
+    /// Waits until the monitor has found `count` of these servers fit to be read from.
+    pub(crate) fn wait_fit(&self, servers: &[String], count: usize) {
         poll::until(PATIENCE, "servers found fit", || {
-            let fit = cluster.nodes().filter(|node| {
-                let address = cluster.address(*node);
+            let is_fit = |address: &&String| {
                 self.metric(&format!(
                     "lamplighter_mysql_server_readable{{server=\"{address}\"}}"
                 )) > 0.5
-            });
-            let fit = fit.count();
+            };
+            let fit = servers.iter().filter(is_fit).count();
             if fit == count {
                 Ok(())
             } else {

@@ -9,6 +9,7 @@
 mod support;
 
 mod admission;
+mod benches;
 mod cache;
 mod cli;
 mod compression;

@@ -34,6 +34,7 @@ pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod prometheus;
 pub(crate) mod redis;
+pub(crate) mod resolver;
 pub(crate) mod router;
 pub(crate) mod scratch;
 pub(crate) mod storage_pages;

@@ -8,9 +8,12 @@ use super::mysql::{APP, MON};
 use super::pki::Authority;
 use super::process::Process;
 use super::scratch::Scratch;
-use super::{ports, programs};
+use super::{poll, ports, programs};
 
-/// How long it may take to start.
+/// For replicas.
+const REPL: (&str, &str) = ("repl", "repl-secret");
+
+/// How long it may take to start, and a replica to have what there is.
 const START: Duration = Duration::from_secs(60);
 
 /// The server. Dropping it ends it.
@@ -23,12 +26,68 @@ pub(crate) struct MariaDb {
 }
 
 impl MariaDb {
-    /// Makes its data directory, starts it and returns when it answers.
+    /// One alone.
     pub(crate) fn start() -> Self {
+        Self::with_rows(&[])
+    }
+
+    /// One that others can follow; see [`Self::replica`].
+    pub(crate) fn source() -> Self {
+        Self::with_rows(&["--log-bin=binlog", "--server-id=1"])
+    }
+
+    fn with_rows(options: &[&str]) -> Self {
         let scratch = Scratch::new("mariadb");
         let authority = Authority::new(&scratch.join("ca"));
-        let certificate = authority.issue("mariadb");
+        let server = Self::launch(scratch, authority, options);
+        let (app, mon, repl) = (APP, MON, REPL);
+        let seed = format!(
+            "CREATE DATABASE app; CREATE DATABASE test;\n\
+             CREATE USER {}@'%' IDENTIFIED BY '{}'; GRANT ALL ON app.* TO {0}@'%'; GRANT ALL ON test.* TO {0}@'%';\n\
+             CREATE USER {}@'%' IDENTIFIED BY '{}'; GRANT REPLICATION CLIENT, PROCESS, SLAVE MONITOR ON *.* TO {2}@'%';\n\
+             CREATE USER {}@'%' IDENTIFIED BY '{}'; GRANT REPLICATION SLAVE ON *.* TO {4}@'%';\n\
+             CREATE TABLE app.kv (id INT PRIMARY KEY, v VARCHAR(100) NOT NULL);\n\
+             INSERT INTO app.kv SELECT seq, CONCAT('value-', seq) FROM app.app_seq;\n",
+            app.0, app.1, mon.0, mon.1, repl.0, repl.1
+        )
+        .replace("app_seq", "seq_1_to_1000");
+        server.sql(&seed);
+        server
+    }
+
+    /// A read-only one that has everything this [`Self::source`] has and applies what comes `behind` seconds late, with a certificate
+    /// of the same authority.
+    pub(crate) fn replica(&self, behind: u32) -> Self {
+        let id = format!("--server-id={}", ports::free());
+        let options = [id.as_str(), "--read-only"];
+        let replica = Self::launch(Scratch::new("mariadb"), self.authority.clone(), &options);
+        replica.sql(&format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='{}', MASTER_PASSWORD='{}', \
+             MASTER_USE_GTID=slave_pos, MASTER_SSL_VERIFY_SERVER_CERT=0, MASTER_CONNECT_RETRY=1",
+            self.port, REPL.0, REPL.1
+        ));
+        replica.sql("START SLAVE");
+        let has = || {
+            sql(
+                &replica.socket(),
+                "SELECT COUNT(*) FROM app.kv HAVING COUNT(*) = 1000",
+            )
+        };
+        poll::until(START, "the replica to have the rows", || {
+            has().is_ok_and(|rows| rows.contains("1000"))
+        });
+        if behind > 0 {
+            replica.sql(&format!(
+                "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY={behind}; START SLAVE"
+            ));
+        }
+        replica
+    }
+
+    /// Makes its data directory, starts it and returns when it answers.
+    fn launch(scratch: Scratch, authority: Authority, options: &[&str]) -> Self {
         let port = ports::free();
+        let certificate = authority.issue(&format!("mariadb-{port}"));
         let data = scratch.join("data");
         let user = if rustix::process::geteuid().is_root() {
             "--user=root"
@@ -36,16 +95,6 @@ impl MariaDb {
             "--skip-grant-tables=0"
         };
         initialise(&scratch, &data, user);
-        let (app, mon) = (APP, MON);
-        let seed = format!(
-            "CREATE DATABASE app; CREATE DATABASE test;\n\
-             CREATE USER {}@'%' IDENTIFIED BY '{}'; GRANT ALL ON app.* TO {0}@'%'; GRANT ALL ON test.* TO {0}@'%';\n\
-             CREATE USER {}@'%' IDENTIFIED BY '{}'; GRANT REPLICATION CLIENT, PROCESS, SLAVE MONITOR ON *.* TO {2}@'%';\n\
-             CREATE TABLE app.kv (id INT PRIMARY KEY, v VARCHAR(100) NOT NULL);\n\
-             INSERT INTO app.kv SELECT seq, CONCAT('value-', seq) FROM app.app_seq;\n",
-            app.0, app.1, mon.0, mon.1
-        )
-        .replace("app_seq", "seq_1_to_1000");
         let mut command = Command::new(programs::find("mariadbd", "drivers"));
         command
             .args(["--no-defaults", user, "--bind-address=127.0.0.1"])
@@ -58,6 +107,7 @@ impl MariaDb {
                 "--plugin-maturity=unknown",
                 "--character-set-server=utf8mb4",
             ])
+            .args(options)
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--socket={}", scratch.join("s").display()))
             .arg(format!("--pid-file={}", scratch.join("pid").display()))
@@ -67,7 +117,6 @@ impl MariaDb {
         let mut process = Process::spawn("mariadbd", &mut command, &scratch.join("error.log"));
         let socket = scratch.join("s");
         process.wait_ready(START, || sql(&socket, "SELECT 1"));
-        sql(&socket, &seed).expect("the accounts and rows");
         Self {
             process,
             port,

@@ -5,8 +5,9 @@ use lamplighter_wire::sql::digest::{self, Digest, Mode};
 use lamplighter_wire::sql::{self, Hint, Kind, LexMode, SessionValue, Statement, Traits};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Consistency, ReadsFrom};
+use crate::config::{Config, Consistency};
 use crate::hold::{kept_for, leaves_state};
+use crate::preferences::{Preference, Preferences};
 use crate::route::{Why, Wish, route};
 use crate::statistics::DigestReport;
 
@@ -29,12 +30,27 @@ pub struct Explanation {
     pub because: String,
     /// The same for a client that wrote before.
     pub target_after_write: String,
+    /// Client users for whom the configuration says otherwise.
+    pub exceptions: Vec<Exception>,
     /// Why its connection would be kept afterwards, as in the metrics; none: given back at once, unless the server says otherwise.
     pub keeps: Option<String>,
     /// When it would be given back, for people.
     pub until: Option<String>,
     /// The running agent's state; none if it was not asked.
     pub live: Option<Live>,
+}
+
+/// Where the statement of one client user goes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Exception {
+    /// As in `mysql.clients`.
+    pub user: String,
+    /// `primary`, `replica` or `local`.
+    pub target: String,
+    /// Why, for people.
+    pub because: String,
+    /// The same when it wrote before.
+    pub target_after_write: String,
 }
 
 /// What a running endpoint knows.
@@ -59,16 +75,33 @@ pub struct ReplicaState {
 #[must_use]
 pub fn explain(sql: &str, config: Option<&Config>) -> Explanation {
     let replicas = config.map_or(1, |config| config.replicas.len());
-    let consistency = config.map_or(Consistency::Session, |config| config.consistency);
-    explain_with(sql, consistency, replicas > 0)
+    let preferences = config.map(Preferences::new).unwrap_or_default();
+    explain_with(sql, &preferences, replicas > 0)
 }
 
-pub(crate) fn explain_with(sql: &str, consistency: Consistency, fit: bool) -> Explanation {
+pub(crate) fn explain_with(sql: &str, preferences: &Preferences, fit: bool) -> Explanation {
     let statement = sql::classify(sql.as_bytes(), LexMode::default());
     let digest = Digest::of(sql.as_bytes(), Mode::default());
     let text = digest.text();
-    let (target, because) = whereto(sql, &statement, consistency, fit, false);
-    let (target_after_write, _) = whereto(sql, &statement, consistency, fit, true);
+    let way = |user: &[u8]| {
+        let mut preference = preferences.of(user);
+        let ruled = preferences.ruled(user, sql.as_bytes(), LexMode::default());
+        preference.reads = ruled.unwrap_or(preference.reads);
+        let (target, because) = whereto(sql, &statement, preference, fit, false);
+        let (target_after_write, _) = whereto(sql, &statement, preference, fit, true);
+        Exception {
+            user: String::from_utf8_lossy(user).into_owned(),
+            target: target.to_owned(),
+            because,
+            target_after_write: target_after_write.to_owned(),
+        }
+    };
+    // nobody has no name
+    let most = way(b"");
+    let differs = |it: &Exception| {
+        (&it.target, &it.target_after_write) != (&most.target, &most.target_after_write)
+    };
+    let exceptions = preferences.users().map(way).filter(differs).collect();
     let keeps = kept_for(&statement, sql.as_bytes(), LexMode::default());
     Explanation {
         digest: digest::id(&text),
@@ -79,9 +112,10 @@ pub(crate) fn explain_with(sql: &str, consistency: Consistency, fit: bool) -> Ex
             Hint::Primary => "primary".to_owned(),
             Hint::Replica => "replica".to_owned(),
         }),
-        target: target.to_owned(),
-        because,
-        target_after_write: target_after_write.to_owned(),
+        exceptions,
+        target: most.target,
+        because: most.because,
+        target_after_write: most.target_after_write,
         keeps: keeps.map(|reason| reason.label().to_owned()),
         until: keeps.map(|reason| reason.until().to_owned()),
         live: None,
@@ -91,7 +125,7 @@ pub(crate) fn explain_with(sql: &str, consistency: Consistency, fit: bool) -> Ex
 fn whereto(
     sql: &str,
     statement: &Statement,
-    consistency: Consistency,
+    preference: Preference,
     fit: bool,
     wrote: bool,
 ) -> (&'static str, String) {
@@ -108,8 +142,8 @@ fn whereto(
         let because = "what keeps its connection must keep one that can do everything";
         return ("primary", because.to_owned());
     }
-    let sees_writes = wrote && consistency != Consistency::Eventual;
-    match route(Some(statement), ReadsFrom::Replicas) {
+    let sees_writes = wrote && preference.consistency != Consistency::Eventual;
+    match route(Some(statement), preference.reads) {
         Wish::Primary(why) => ("primary", because(why, statement)),
         Wish::Replica | Wish::AnyReplica if !fit => ("primary", because(Why::NoReplica, statement)),
         Wish::Replica if sees_writes => ("primary", because(Why::WroteBefore, statement)),
@@ -129,6 +163,7 @@ fn because(why: Why, statement: &Statement) -> String {
             "the client wrote before, and no replica is known to have it yet".to_owned()
         }
         Why::Hint => "a hint in the statement asks for it".to_owned(),
+        Why::Rule => "a plain read, but the configuration sends it there".to_owned(),
         Why::NoReplica => "a plain read, but no replica is fit".to_owned(),
         other => other.label().replace('_', " "),
     }

@@ -44,7 +44,7 @@ pub use config::{
 };
 pub use endpoint::{Links, Proxy, ReloadHandle, StartError, check_online};
 pub use error::OpenError;
-pub use explain::{Explanation, Live, ReplicaState, explain};
+pub use explain::{Exception, Explanation, Live, ReplicaState, explain};
 pub use metrics::Metrics;
 pub use overview::{Overview, PoolReport, RouteReport, ServerReport, TroubleReport};
 pub use statistics::{DigestReport, PinReport, PinTally, Pins, Routes, Top};

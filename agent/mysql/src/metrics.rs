@@ -15,6 +15,29 @@ const HOLD_SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
 /// Bounds of the time a statement is held for a failover, in seconds: from a switch-over in one breath to the longest wait allowed.
 const FAILOVER_SECONDS: [f64; 10] = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 120.0];
 
+/// Where commands went and why: counted with each of them, so looked up by name only once.
+#[derive(Debug, Clone)]
+pub(crate) struct Routed([IntCounter; Why::ALL.len()]);
+
+impl Routed {
+    fn new(series: &IntCounterVec) -> Self {
+        Self(Why::ALL.map(|why| series.with_label_values(&[why.target_label(), why.label()])))
+    }
+
+    /// How many there were for each reason.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Why, u64)> {
+        Why::ALL.into_iter().zip(self.0.iter().map(IntCounter::get))
+    }
+
+    /// One more.
+    pub(crate) fn count(&self, why: Why) {
+        let mut known = Why::ALL.iter().zip(&self.0);
+        if let Some((_, counter)) = known.find(|(it, _)| **it == why) {
+            counter.inc();
+        }
+    }
+}
+
 /// The endpoint's series.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -25,7 +48,7 @@ pub struct Metrics {
     /// Logins refused.
     pub client_refused: IntCounter,
     /// Statements and commands relayed, by target and by the reason for it.
-    pub routed: IntCounterVec,
+    pub(crate) routed: Routed,
     /// Commands answered without a server.
     pub local: IntCounter,
     /// Errors of our own given to clients, by MySQL error number.
@@ -108,11 +131,11 @@ impl Metrics {
                 "client_refused_total",
                 "Client logins refused or not finished.",
             )?,
-            routed: s.counters(
+            routed: Routed::new(&s.counters(
                 "routed_total",
                 "Commands sent to a server, by target and by the reason for it.",
                 &["target", "why"],
-            )?,
+            )?),
             local: s.counter("local_answers_total", "Commands answered without a server.")?,
             errors: s.counters(
                 "errors_total",
@@ -262,10 +285,6 @@ impl Metrics {
             self.holds.with_label_values(&[reason.label()]);
             self.held.with_label_values(&[reason.label()]);
             self.hold_seconds.with_label_values(&[reason.label()]);
-        }
-        for why in Why::ALL {
-            self.routed
-                .with_label_values(&[why.target_label(), why.label()]);
         }
         for why in Refused::ALL {
             self.refused.with_label_values(&[why.label()]);

@@ -13,10 +13,10 @@ use lamplighter_core::health::{HealthWriter, Reach};
 use lamplighter_core::lifecycle::Tasks;
 use sqlx::mysql::MySqlConnection;
 
-pub(crate) use heartbeat::run as count_heartbeat;
+pub(crate) use heartbeat::{cannot_count, run as count_heartbeat};
 pub(crate) use pulse::{Pulse, Senses};
 pub(crate) use verdict::{Context, Limits, Observation, Role, Verdict, judge};
-pub(crate) use watcher::{LookError, Watcher};
+pub(crate) use watcher::{LookError, ServerRun, Watcher};
 
 use crate::endpoint::Shared;
 use crate::position::Freshness;
@@ -94,6 +94,9 @@ impl Watch {
         if is_due {
             let is_new = self.connection.is_none();
             let seen = self.watcher.look(&mut self.connection).await?;
+            if is_new {
+                self.meet().await?;
+            }
             self.looked = Some(Instant::now());
             self.note_globals(&seen);
             self.seen = Some(seen);
@@ -111,6 +114,16 @@ impl Watch {
             .asked(&mut self.connection, async |open| senses.feel(open).await)
             .await?;
         self.note_pulse(pulse, sent);
+        Ok(())
+    }
+
+    /// Who answers on a new connection: after a failover another server, after a crash another run of the same.
+    async fn meet(&mut self) -> Result<(), LookError> {
+        let run = self.watcher.meet(&mut self.connection).await?;
+        let (server, version) = (&self.watcher.server, run.version.clone());
+        if self.shared.note_run(self.index, run) {
+            tracing::info!(%server, version, "another run of the server than before");
+        }
         Ok(())
     }
 
@@ -151,6 +164,7 @@ impl Watch {
             covers: beat.and_then(|value| beats.covered_by(value)),
             beat,
             executed: Arc::new(pulse.executed),
+            told: Arc::default(),
         });
     }
 

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Shared;
 use crate::pool::{Claim, Pool};
-use crate::route::Why;
 use crate::statistics::{DigestReport, PinReport};
 
 /// Digests and pins that are shown.
@@ -38,6 +37,10 @@ pub struct ServerReport {
     pub server: String,
     /// `primary` or `replica`, as configured.
     pub role: String,
+    /// As it says itself, once it has.
+    pub version: Option<String>,
+    /// For how long it has run, once it has said so.
+    pub uptime_seconds: Option<u64>,
     /// It answers the monitor.
     pub up: bool,
     /// It may answer reads.
@@ -101,7 +104,10 @@ pub(crate) fn overview(shared: &Shared) -> Overview {
         let held = pins.iter().filter(|pin| pin.server == name).count();
         let metrics = &shared.metrics;
         let lag = metrics.replica_lag.with_label_values(&[name]).get();
+        let run = shared.run_of(index.checked_sub(1));
         ServerReport {
+            version: run.as_ref().map(|run| run.version.clone()),
+            uptime_seconds: run.map(|run| run.began.elapsed().as_secs()),
             server: name.to_owned(),
             role: if is_primary { "primary" } else { "replica" }.to_owned(),
             up: metrics.server_up.with_label_values(&[name]).get() > 0,
@@ -151,14 +157,15 @@ fn pool_report(pool: &Pool, pins: usize) -> PoolReport {
 }
 
 fn routes(shared: &Shared) -> Vec<RouteReport> {
-    let routes = Why::ALL.into_iter().map(|why| {
-        let labels = [why.target_label(), why.label()];
-        RouteReport {
+    let routes = shared
+        .metrics
+        .routed
+        .counts()
+        .map(|(why, count)| RouteReport {
             target: why.target_label().to_owned(),
             why: why.label().to_owned(),
-            count: shared.metrics.routed.with_label_values(&labels).get(),
-        }
-    });
+            count,
+        });
     let mut routes: Vec<_> = routes.filter(|route| route.count > 0).collect();
     routes.sort_by_key(|route| std::cmp::Reverse(route.count));
     routes

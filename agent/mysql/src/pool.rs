@@ -383,6 +383,23 @@ impl Pool {
         taken
     }
 
+    /// Keeps a connection that is free for the next client; false, and it is closed, if there are more than there may be.
+    fn park(&self, connection: Idle, generation: u64) -> bool {
+        let limit = self.admission.limit();
+        let parked = Parked {
+            connection,
+            since: Instant::now(),
+            generation,
+        };
+        let mut inner = self.lock();
+        if inner.open > limit {
+            return false;
+        }
+        inner.idle.push_back(parked);
+        self.show(&inner);
+        true
+    }
+
     fn unfit(&self, parked: &mut Parked) -> Option<Discard> {
         if parked.generation != self.generation.load(Ordering::Acquire) {
             Some(Discard::Retired)

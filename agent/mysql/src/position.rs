@@ -47,8 +47,37 @@ pub(crate) struct Freshness {
     pub(crate) covers: Option<Instant>,
     /// The newest beat.
     pub(crate) beat: Option<u64>,
-    /// The transactions it has executed.
+    /// The transactions it has executed; none where it has too long a history to be told in a few words.
     pub(crate) executed: Arc<GtidSet>,
+    /// What it has told since, when it was asked for a write: a few, so that nobody copies its history for one of them.
+    pub(crate) told: Arc<GtidSet>,
+}
+
+/// What is told by replicas between two looks at them is remembered up to so many intervals.
+const TOLD_MAX: usize = 64;
+
+impl Freshness {
+    /// Whether it has all transactions of a source in this interval.
+    fn has(&self, mark: &Mark) -> bool {
+        [&self.executed, &self.told]
+            .iter()
+            .any(|set| set.contains(&mark.source, mark.interval))
+    }
+
+    /// The replica has told that it has `position`.
+    pub(crate) fn with(&self, position: &Position) -> Self {
+        let mut told = GtidSet::clone(&self.told);
+        if told.intervals() >= TOLD_MAX {
+            told = GtidSet::default();
+        }
+        for mark in position.marks() {
+            told.insert(&mark.source, mark.interval);
+        }
+        Self {
+            told: Arc::new(told),
+            ..self.clone()
+        }
+    }
 }
 
 impl Position {
@@ -131,7 +160,7 @@ impl Position {
     pub(crate) fn is_in(&self, replica: &Freshness) -> bool {
         let by_name = || {
             let marks = self.marks.as_ref();
-            marks.is_some_and(|marks| are_in(marks, &replica.executed))
+            marks.is_some_and(|marks| are_in(marks, replica))
         };
         let by_beat = |written| replica.covers.is_some_and(|covers| written <= covers);
         let own = self
@@ -143,33 +172,29 @@ impl Position {
             .is_none_or(|others| others.are_in(replica))
     }
 
-    /// Their GTIDs as a set that a server can be asked about; `None` if not all are known.
-    pub(crate) fn gtids(&self) -> Option<String> {
-        let own: &[Mark] = match (self.written, &self.marks) {
-            (None, _) => &[],
-            (Some(_), marks) => marks.as_ref()?,
-        };
-        let others: &[Mark] = match &self.others {
-            None => &[],
-            Some(others) if others.beat.is_some() || others.too_many => return None,
-            Some(others) => &others.marks,
-        };
-        let parts: Vec<String> = own
-            .iter()
-            .chain(others)
-            .map(|mark| format!("{}:{}", mark.source, mark.interval))
-            .collect();
-        (!parts.is_empty()).then(|| parts.join(","))
+    /// Whether all of them have names, so that a server can be asked about them.
+    pub(crate) fn has_names(&self) -> bool {
+        let own = self.written.is_none() || self.marks.is_some();
+        let are_named = |others: &Others| others.beat.is_none() && !others.too_many;
+        own && self.others.as_deref().is_none_or(are_named) && self.marks().next().is_some()
     }
 
-    /// A replica has told that it has them.
-    pub(crate) fn note_in(&self, executed: &GtidSet) -> GtidSet {
-        let mut executed = executed.clone();
-        let others = self.others.iter().flat_map(|others| &others.marks);
-        for mark in self.marks.iter().flatten().chain(others) {
-            executed.insert(&mark.source, mark.interval);
+    /// Their GTIDs as a set that a server can be asked about; `None` if not all are known.
+    pub(crate) fn gtids(&self) -> Option<String> {
+        if !self.has_names() {
+            return None;
         }
-        executed
+        let parts: Vec<String> = self
+            .marks()
+            .map(|mark| format!("{}:{}", mark.source, mark.interval))
+            .collect();
+        Some(parts.join(","))
+    }
+
+    /// All of them that are known by name.
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        let others = self.others.iter().flat_map(|others| &others.marks);
+        self.marks.iter().flatten().chain(others)
     }
 }
 
@@ -187,13 +212,12 @@ impl Others {
         let has_beat = self
             .beat
             .is_none_or(|wanted| replica.beat.is_some_and(|beat| wanted <= beat));
-        !self.too_many && has_beat && are_in(&self.marks, &replica.executed)
+        !self.too_many && has_beat && are_in(&self.marks, replica)
     }
 }
 
-fn are_in(marks: &[Mark], executed: &GtidSet) -> bool {
-    let has = |mark: &Mark| executed.contains(&mark.source, mark.interval);
-    marks.iter().all(has)
+fn are_in(marks: &[Mark], replica: &Freshness) -> bool {
+    marks.iter().all(|mark| replica.has(mark))
 }
 
 fn marks_of(set: &GtidSet) -> Option<Box<[Mark]>> {

@@ -66,6 +66,11 @@ impl Preferences {
         self.users.get(user).copied().unwrap_or(self.all)
     }
 
+    /// Everybody who has a name in the configuration.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &[u8]> {
+        self.users.keys().map(Vec::as_slice)
+    }
+
     /// Where reads of `text` by `user` may go, if a rule says so.
     pub(crate) fn ruled(&self, user: &[u8], text: &[u8], mode: LexMode) -> Option<ReadsFrom> {
         if self.rules.is_empty() {

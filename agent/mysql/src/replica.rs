@@ -86,10 +86,7 @@ impl Replica {
 
     /// The server itself has said that it has `position`.
     pub(crate) fn note_has(&self, position: &Position) {
-        self.freshness.rcu(|known| Freshness {
-            executed: Arc::new(position.note_in(&known.executed)),
-            ..Freshness::clone(known)
-        });
+        self.freshness.rcu(|known| known.with(position));
     }
 
     /// A wait for a write ran out.

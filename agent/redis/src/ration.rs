@@ -30,6 +30,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// Each instance adds so much to the pause.
 const PAUSE_EACH: Duration = Duration::from_millis(20);
 
+/// How long it may take to say that we leave.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
 /// The pause while something is on its way from one instance to another.
 const HURRY: Duration = Duration::from_millis(250);
 
@@ -68,9 +71,24 @@ impl Steward {
                 () = tasks.draining() => break,
             }
         }
-        if let Err(error) = script::leave(&self.link, &self.desk.ration.name, &self.owner).await {
-            // it vanishes by itself
-            tracing::debug!(%error, "cannot leave the list of those who share");
+        if tokio::time::timeout(LEAVE_MAX, self.leave()).await.is_err() {
+            // what we may use without asking stays set aside for us for a while
+            tracing::info!(
+                of = &*self.desk.ration.name,
+                "cannot leave the list of those who share"
+            );
+        }
+    }
+
+    /// Takes our field away. A connection that fails just now does not keep the others waiting for our part.
+    async fn leave(&mut self) {
+        loop {
+            self.link.up().await;
+            match script::leave(&self.link, &self.desk.ration.name, &self.owner).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "not left yet"),
+            }
+            tokio::time::sleep(HURRY).await;
         }
     }
 

@@ -69,15 +69,28 @@ fn render_servers(servers: &[ServerReport]) -> String {
     let width = servers.iter().map(|it| it.server.chars().count());
     let width = width.max().unwrap_or_default().max(6);
     let mut out = format!(
-        "{:width$}  {:8} {:10} {:>7} {:>4} {:>6} {:>5} {:>5} {:>5} {:>7} {:>5}  limit by",
-        "server", "role", "state", "lag", "gen", "limit", "open", "idle", "busy", "waiting", "pins"
+        "{:width$}  {:8} {:10} {:>7} {:>7} {:>4} {:>6} {:>5} {:>5} {:>5} {:>7} {:>5}  {:13} version",
+        "server",
+        "role",
+        "state",
+        "lag",
+        "up for",
+        "gen",
+        "limit",
+        "open",
+        "idle",
+        "busy",
+        "waiting",
+        "pins",
+        "limit by"
     );
     for server in servers {
         let pool = &server.pool;
         let lag = server.lag_seconds.map_or_else(|| "-".to_owned(), time);
+        let up = server.uptime_seconds.map_or_else(|| "-".to_owned(), span);
         let _written = write!(
             out,
-            "\n{:width$}  {:8} {:10} {lag:>7} {:>4} {:>6} {:>5} {:>5} {:>5} {:>7} {:>5}  {}",
+            "\n{:width$}  {:8} {:10} {lag:>7} {up:>7} {:>4} {:>6} {:>5} {:>5} {:>5} {:>7} {:>5}  {:13} {}",
             server.server,
             server.role,
             state(server),
@@ -89,6 +102,7 @@ fn render_servers(servers: &[ServerReport]) -> String {
             pool.waiting,
             pool.pins,
             limit_by(pool),
+            server.version.as_deref().unwrap_or("-"),
         );
         if let Some(trouble) = &pool.trouble {
             let ago = time(trouble.seconds_ago);
@@ -100,6 +114,16 @@ fn render_servers(servers: &[ServerReport]) -> String {
         }
     }
     out
+}
+
+/// The largest unit alone: `90000` as `25 h`.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
 }
 
 const fn state(server: &ServerReport) -> &'static str {
@@ -125,10 +149,10 @@ mod tests {
     fn each_server_is_a_line_and_its_trouble_another() {
         let text = r#"{"clients": 3, "consistency": "session", "pins": 0, "pins_longest": [], "digests": [],
             "routes": [{"target": "replica", "why": "read", "count": 3}, {"target": "primary", "why": "not_a_read", "count": 1}],
-            "servers": [{"server": "db:3306", "role": "primary", "up": true, "readable": true, "lag_seconds": null,
+            "servers": [{"server": "db:3306", "role": "primary", "up": true, "version": "8.0.36", "uptime_seconds": 90000, "readable": true, "lag_seconds": null,
               "pool": {"generation": 2, "limit": 8, "limit_by": "fleet", "instances": 50, "open": 4, "idle": 1, "busy": 3,
                 "waiting": 7, "pins": 1, "trouble": {"seconds_ago": 2.5, "error": "refused"}}},
-              {"server": "r1:3306", "role": "replica", "up": true, "readable": false, "lag_seconds": 40,
+              {"server": "r1:3306", "role": "replica", "up": true, "version": null, "uptime_seconds": null, "readable": false, "lag_seconds": 40,
               "pool": {"generation": 0, "limit": 8, "limit_by": "configured", "instances": null, "open": 0, "idle": 0, "busy": 0,
                 "waiting": 0, "pins": 0, "trouble": null}}]}"#;
         let shown = render(&serde_json::from_str(text).unwrap());
@@ -136,13 +160,13 @@ mod tests {
         let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(
             words(3),
-            "db:3306 primary fit - 2 8 4 1 3 7 1 fleet of 50",
+            "db:3306 primary fit - 25 h 2 8 4 1 3 7 1 fleet of 50 8.0.36",
             "{shown}"
         );
         assert_eq!(words(4), "last trouble 2.5 s ago: refused");
         assert_eq!(
             words(5),
-            "r1:3306 replica unfit 40.0 s 0 8 0 0 0 0 0 configured"
+            "r1:3306 replica unfit 40.0 s - 0 8 0 0 0 0 0 configured -"
         );
         assert!(
             shown.contains("replica  read                            3   75 %"),

@@ -216,6 +216,15 @@ fn render_explanation(found: &Explanation) -> String {
     if found.target_after_write != found.target {
         lines.push(format!("after a write {}", found.target_after_write));
     }
+    for other in &found.exceptions {
+        let (user, target) = (&other.user, &other.target);
+        let after = if other.target_after_write == *target {
+            String::new()
+        } else {
+            format!("; after a write {}", other.target_after_write)
+        };
+        lines.push(format!("for {user:8} {target} ({}){after}", other.because));
+    }
     if !found.traits.is_empty() {
         lines.push(format!("has          {}", found.traits.join(", ")));
     }

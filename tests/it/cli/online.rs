@@ -108,3 +108,74 @@ fn what_is_wrong_is_told_row_by_row() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["online"].as_array().map(Vec::len), Some(0));
 }
+
+/// What the monitor's account may not do, and what `check --online` says that costs.
+#[test]
+fn each_right_that_is_missing_is_told_with_what_it_costs() {
+    let mysql = shared();
+    mysql.sql(
+        0,
+        "CREATE DATABASE rights; CREATE TABLE rights.beat (id INT PRIMARY KEY, beat BIGINT UNSIGNED NOT NULL); \
+         INSERT INTO rights.beat VALUES (1, 1); CREATE USER sees_nothing@'%' IDENTIFIED BY 'rights-secret', sees@'%' IDENTIFIED BY 'rights-secret', \
+           reader@'%' IDENTIFIED BY 'rights-secret', counts@'%' IDENTIFIED BY 'rights-secret'; \
+         GRANT REPLICATION CLIENT ON *.* TO sees@'%', counts@'%'; \
+         GRANT SELECT ON rights.beat TO reader@'%'; GRANT SELECT, INSERT, UPDATE ON rights.beat TO counts@'%'",
+    );
+    mysql.wait_replicas();
+    let (scratch, config) = config(&redis::Server::builder().start());
+    scratch.write_secret("mysql-monitor", "rights-secret");
+    let config = config.split("[redis]").next().expect("what is before");
+    let replica = mysql.address(1);
+    let keys =
+        format!("[mysql]\nreplicas = ['{replica}']\nheartbeat = {{ table = 'rights.beat' }}");
+    let config = config.replace("[mysql]", &keys);
+    let told = |user: &str| {
+        let config = config.replace(
+            &format!("user = '{}', pass", MON.0),
+            &format!("user = '{user}', pass"),
+        );
+        let output = check(&scratch, &config, &["--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let row = |what: &str| {
+            let rows = report["online"].as_array().expect("rows");
+            let row = rows.iter().rfind(|row| row["what"] == what);
+            let row = row.unwrap_or_else(|| panic!("no {what} in {report}"));
+            let detail = row["detail"].as_str().expect("text");
+            (row["ok"] == true, detail.to_owned())
+        };
+        (row("mysql primary"), row("mysql replica"))
+    };
+    for (user, on_primary, on_replica) in [
+        (
+            "counts",
+            (true, "; GTIDs; heartbeat"),
+            (true, "; heartbeat"),
+        ),
+        (
+            "reader",
+            (true, "cannot count"),
+            (true, "no REPLICATION CLIENT: lag is known while"),
+        ),
+        (
+            "sees",
+            (true, "no heartbeat (error"),
+            (true, "no heartbeat (error"),
+        ),
+        (
+            "sees_nothing",
+            (true, "no heartbeat (error"),
+            (false, "it gets no reads: GRANT REPLICATION CLIENT"),
+        ),
+    ] {
+        let (primary, replica) = told(user);
+        for (found, expected) in [(primary, on_primary), (replica, on_replica)] {
+            assert_eq!(found.0, expected.0, "{user}: {}", found.1);
+            assert!(
+                found.1.contains(expected.1),
+                "{user}: {} in {}",
+                expected.1,
+                found.1
+            );
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Door, differences, in_front_of, itself, run, through};
-use crate::endpoint::{Options, start};
+use super::{Door, differences, itself, run, through};
+use crate::endpoint::{Options, start, start_on_mariadb};
 use crate::support::mariadb::MariaDb;
 use crate::support::mysql::Cluster;
 use crate::support::programs;
@@ -92,7 +92,7 @@ fn what_is_dumped_and_restored_through_the_endpoint_is_the_same_on_mysql() {
 #[test]
 fn what_is_dumped_and_restored_through_the_endpoint_is_the_same_on_mariadb() {
     let mariadb = MariaDb::start();
-    let endpoint = in_front_of(&mariadb);
+    let endpoint = start_on_mariadb(&mariadb, Options::default());
     let programs = Programs {
         client: programs::find("mariadb", "drivers"),
         dumper: programs::find("mariadb-dump", "drivers"),

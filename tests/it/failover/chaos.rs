@@ -5,11 +5,11 @@
 //! has everything: what is lost here is lost by the endpoint.
 
 use std::collections::HashSet;
-use std::io::Write as _;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{login, value};
+use crate::benches;
 use crate::crosstalk::number;
 use crate::endpoint::{Endpoint, Options, PATIENCE, start};
 use crate::sessions::Dice;
@@ -97,6 +97,7 @@ struct Client<'a> {
     not_done: Vec<u64>,
     /// Rows that were written in one transaction.
     pairs: Vec<[u64; 2]>,
+    asked: u64,
     failed: u64,
     longest: Duration,
 }
@@ -112,6 +113,7 @@ impl<'a> Client<'a> {
             done: Vec::new(),
             not_done: Vec::new(),
             pairs: Vec::new(),
+            asked: 0,
             failed: 0,
             longest: Duration::ZERO,
         }
@@ -132,6 +134,7 @@ impl<'a> Client<'a> {
             );
             self.link = None;
         }
+        self.asked += 1;
         self.failed += u64::from(told(&answer) != Told::Done);
         answer
     }
@@ -431,11 +434,12 @@ fn whatever_fails_no_row_is_wrong_no_write_is_lost_and_nobody_is_stuck() {
         .max()
         .unwrap_or_default();
     let early_kib = early_kib.unwrap_or(late_kib);
+    let asked: u64 = clients.iter().map(|client| client.asked).sum();
     let summary = format!(
-        "seed {seed}: {} faults, {done} rows acknowledged and there, {failed} statements failed, the longest took {longest:?}, {early_kib} KiB, then {late_kib} KiB\n",
+        "| {seconds} s, seed {seed} | {} | {asked} | {failed} | {done} | {longest:.1?} | {early_kib} KiB, then {late_kib} KiB |",
         happened.len()
     );
-    std::io::stderr().write_all(summary.as_bytes()).ok();
+    benches::tell(&summary);
     assert!(late_kib < early_kib + GROWTH_KIB, "memory grows: {summary}");
     assert!(done > 100, "too little came through: {summary}");
     // and all is well afterwards

@@ -1,14 +1,17 @@
 //! The primary's name leads to another address than it did, as in a failover of Azure's.
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use crate::endpoint::{Options, PATIENCE, start};
 use crate::support::mysql::Cluster;
 use crate::support::mysql::raw::Link;
 use crate::support::network::Network;
 use crate::support::poll;
+use crate::support::resolver::Resolver;
 
 use super::{expect_ok, login, value};
 
-/// The machine on which the agent runs and the name is what its hosts file says.
+/// The machine on which the agent runs, which asks a name server of its own.
 const MACHINE: &str = "vm";
 
 /// Long enough for the name to be resolved a few times.
@@ -30,9 +33,11 @@ fn connections_to_the_old_address_are_given_up_once_the_new_one_lets_somebody_in
             &cluster.address(node),
         );
     }
-    let leads_to =
-        |host: &str| network.etc(MACHINE, "hosts", &format!("127.0.2.{host} localhost\n"));
-    leads_to("0");
+    network.etc(MACHINE, "nsswitch.conf", "hosts: dns\n");
+    network.etc(MACHINE, "resolv.conf", "nameserver 127.0.0.53\n");
+    let socket = network.inside(MACHINE, || UdpSocket::bind("127.0.0.53:53"));
+    let host = |number| Ipv4Addr::new(127, 0, 2, number);
+    let resolver = Resolver::start(socket.expect("a port of the machine"), host(0));
     let options = Options {
         // the name in the servers' certificate
         primary: Some("localhost:3306".to_owned()),
@@ -45,7 +50,7 @@ fn connections_to_the_old_address_are_given_up_once_the_new_one_lets_somebody_in
     let port = |link: &mut Link| value(&link.query(b"SELECT @@port"));
     assert_eq!(port(&mut link), cluster.port(0).to_string());
 
-    leads_to("9");
+    resolver.lead_to(host(9));
     poll::until(RESOLVED, "an address that lets nobody in", || {
         endpoint.agent.log().contains("lets nobody in")
     });
@@ -58,7 +63,7 @@ fn connections_to_the_old_address_are_given_up_once_the_new_one_lets_somebody_in
     // what is in the middle of something is left alone
     let mut busy = Link::open(&login(&endpoint)).expect("in");
     expect_ok(&busy.query(b"BEGIN"));
-    leads_to("1");
+    resolver.lead_to(host(1));
     poll::until(RESOLVED, "statements on the new server", || {
         let seen = port(&mut link);
         if seen == cluster.port(1).to_string() {

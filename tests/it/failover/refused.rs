@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{expect_ok, login, value, waiting, with_pool};
-use crate::endpoint::{Endpoint, Options, PATIENCE, start};
+use crate::endpoint::{Endpoint, Options, PATIENCE, start, start_on_mariadb};
 use crate::support::faults::Proxy;
 use crate::support::mariadb::MariaDb;
 use crate::support::mysql::Cluster;
@@ -20,8 +20,13 @@ fn what_a_read_only_server_refused_is_done_once_when_writes_are_taken_again() {
         let mode = "gtid-mode=OFF\nenforce-gtid-consistency=OFF";
         let builder = Cluster::builder().schema(SCHEMA);
         let cluster = if gtid { builder } else { builder.cnf(mode) }.build();
-        let pool = "max_server_connections = 1\nfailover_wait = \"60s\"";
-        let endpoint = with_pool(&cluster, pool);
+        let options = Options {
+            pool: "max_server_connections = 1\nfailover_wait = \"60s\"".to_owned(),
+            // the refusal itself is what is heard
+            monitor_interval: Some("1h"),
+            ..Options::default()
+        };
+        let endpoint = start(&cluster, options);
         let login = login(&endpoint);
         let mut links = [(); 3].map(|()| Link::open(&login).expect("in"));
         let (id, _) = links[1].prepare(b"INSERT INTO written VALUES (?)");
@@ -207,15 +212,11 @@ fn after_the_wait_the_client_gets_what_the_server_said_and_later_ones_how_long_w
 fn mariadb_refuses_in_its_own_words() {
     let server = MariaDb::start();
     server.sql("CREATE TABLE app.written (id INT)");
-    // only its settings are of use here: the endpoint is in front of MariaDB
-    let cluster = Cluster::builder().build();
     let options = Options {
-        primary: Some(server.address()),
-        ca: Some(server.ca_path()),
         pool: "failover_wait = \"60s\"".to_owned(),
         ..Options::default()
     };
-    let endpoint = start(&cluster, options);
+    let endpoint = start_on_mariadb(&server, options);
     let mut link = Link::open(&login(&endpoint)).expect("in");
     expect_ok(&link.query(b"INSERT INTO written VALUES (1)"));
     server.sql("SET GLOBAL read_only=ON");

@@ -1,13 +1,14 @@
 //! How long nobody can write when the primary changes: through the endpoint and through MySQL Router, by the same name and at the same
 //! time. `make bench-failover` does it many times; the test here is its short form.
 
-use std::io::Write as _;
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::chaos::End;
 use super::login;
+use crate::benches;
 use crate::crosstalk::number;
 use crate::endpoint::{Options, PATIENCE, start};
 use crate::support::faults::Proxy;
@@ -16,6 +17,8 @@ use crate::support::mysql::{APP, Cluster};
 use crate::support::poll;
 use crate::support::router::Router;
 
+const ENDPOINT: &str = "Lamplighter";
+
 /// How the primary goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -23,6 +26,15 @@ enum Way {
     Planned,
     /// SIGKILL; whoever notices promotes the other one at once.
     Killed,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Planned => "switched over",
+            Self::Killed => "killed, another promoted",
+        })
+    }
 }
 
 /// Somebody who writes all the time and connects again when it fails.
@@ -122,29 +134,27 @@ fn round(cluster: &Cluster, name: &Proxy, writers: &[Writer], way: Way) -> Vec<S
     stalls
 }
 
-/// One line for each way and writer: medians, and all that failed.
-fn table(stalls: &[Stall], writers: &[Writer]) -> String {
-    let mut table = "way | through | stall, median | after the new primary takes writes, median | failed statements\n".to_owned();
+/// One row for each way and writer: medians and the worst, and all that failed.
+fn print_table(stalls: &[Stall], writers: &[Writer]) {
     for way in [Way::Planned, Way::Killed] {
         for writer in writers {
             let of = stalls
                 .iter()
                 .filter(|it| it.way == way && it.name == writer.name);
             let of: Vec<_> = of.collect();
-            let median = |value: fn(&Stall) -> Duration| {
+            let sorted = |value: fn(&Stall) -> Duration| {
                 let mut all: Vec<_> = of.iter().map(|it| value(it)).collect();
                 all.sort();
-                all[all.len() / 2]
+                (all[all.len() / 2], all[all.len() - 1])
             };
+            let ((stall, longest), (late, latest)) = (sorted(|it| it.stall), sorted(|it| it.late));
             let failed: u64 = of.iter().map(|it| it.failed).sum();
-            let (stall, late) = (median(|it| it.stall), median(|it| it.late));
-            table += &format!(
-                "{way:?} | {} | {stall:.1?} | {late:.1?} | {failed}\n",
+            benches::tell(&format!(
+                "| {way} | {} | {stall:.1?} | {longest:.1?} | {late:.1?} | {latest:.1?} | {failed} |",
                 writer.name
-            );
+            ));
         }
     }
-    table
 }
 
 /// The primary goes and the other one takes its place: when it went, and when the name led to the other one.
@@ -182,8 +192,8 @@ fn writes_go_on_behind_the_name_and_the_stall_is_told() {
     let mut through_router = Login::new(router.socket().display().to_string(), APP.0, APP.1);
     through_router.database = Some("app".to_owned());
     let writers = [
-        Writer::new("endpoint", login(&endpoint)),
-        Writer::new("router", through_router),
+        Writer::new(ENDPOINT, login(&endpoint)),
+        Writer::new("MySQL Router", through_router),
     ];
     let end = End::default();
     let stalls = std::thread::scope(|scope| {
@@ -197,15 +207,13 @@ fn writes_go_on_behind_the_name_and_the_stall_is_told() {
         ways.flat_map(|way| round(&cluster, &name, &writers, way))
             .collect::<Vec<_>>()
     });
-    std::io::stderr()
-        .write_all(table(&stalls, &writers).as_bytes())
-        .ok();
-    for stall in stalls.iter().filter(|stall| stall.name == "endpoint") {
+    print_table(&stalls, &writers);
+    for stall in stalls.iter().filter(|stall| stall.name == ENDPOINT) {
         // what is in flight when a server is killed may or may not have been done
         let allowed = u64::from(stall.way == Way::Killed);
         assert!(
             stall.failed <= allowed,
-            "{} statements failed: {:?}",
+            "{} statements failed: {}",
             stall.failed,
             stall.way
         );

@@ -1,13 +1,13 @@
 //! A planned switch-over under load: the old primary takes no more writes, a replica that has all of them becomes the primary, and the
 //! name leads to it.
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lamplighter_wire::mysql::command::Command;
 
 use super::{login, value};
+use crate::benches;
 use crate::endpoint::{Options, PATIENCE, start};
 use crate::support::faults::Proxy;
 use crate::support::mysql::Cluster;
@@ -115,10 +115,10 @@ fn a_planned_switch_over_under_64_busy_clients_fails_no_statement() {
     });
     let [written, read] = [&count.written, &count.read].map(|it| it.load(Ordering::SeqCst));
     let longest = Duration::from_micros(count.longest.load(Ordering::SeqCst));
-    let summary = format!(
-        "{written} writes and {read} reads, none failed; the switch took {switched:?}, the longest statement {longest:?}\n"
-    );
-    std::io::stderr().write_all(summary.as_bytes()).ok();
+    benches::tell(&format!(
+        "| switched over in {switched:.1?}, {CLIENTS} clients | Lamplighter | | {longest:.1?} | | | 0 of {} |",
+        written + read
+    ));
     let rows = cluster.sql(1, "SELECT COUNT(*) FROM app.ledger");
     assert_eq!(rows[0][0], written.to_string(), "each write once");
     assert!(endpoint.metric("lamplighter_mysql_failover_wait_seconds_count") > 0.5);

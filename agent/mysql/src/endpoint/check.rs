@@ -12,7 +12,7 @@ use sqlx::mysql::MySqlConnection;
 
 use super::{StartError, account, limits};
 use crate::config::Config;
-use crate::monitor::{self, LookError, Observation, Role, Senses, Watcher};
+use crate::monitor::{self, LookError, Observation, Role, Senses, Verdict, Watcher};
 use crate::server::credential::Credential;
 use crate::server::{Bucket, Idle};
 
@@ -69,7 +69,7 @@ async fn check_server(
         .look(&mut connection)
         .await
         .map_err(|error| chain(&error))?;
-    let freshness = check_freshness(config, &watcher, &seen, &mut connection)
+    let proofs = check_proofs(config, &watcher, &seen, &mut connection)
         .await
         .map_err(|error| chain(&error))?;
     let context = monitor::Context::default();
@@ -79,41 +79,65 @@ async fn check_server(
     } else {
         "without TLS"
     };
-    match verdict.reason() {
-        reason if reason.is_empty() => Ok(format!("MySQL {version}, logged in {how}{freshness}")),
-        reason => Err(format!("MySQL {version}, logged in {how}, but {reason}")),
+    let met = format!("MySQL {version}, logged in {how}");
+    let told = &proofs.told;
+    match verdict {
+        Verdict::Fit => Ok(format!("{met}{told}")),
+        Verdict::LagHidden if proofs.heartbeat => Ok(format!(
+            "{met}{told}; no REPLICATION CLIENT: lag is known while the heartbeat is counted, and the replica gets no reads while it is not"
+        )),
+        other => Err(format!("{met}, but {}", other.reason())),
     }
 }
 
-/// By what the agent can see there which writes a replica has, and what it costs if it cannot. Empty without replicas.
-async fn check_freshness(
+/// By what the agent can see which writes a server has.
+#[derive(Default)]
+struct Proofs {
+    heartbeat: bool,
+    /// For people: what there is, and what it costs that something is not.
+    told: String,
+}
+
+/// By what the agent can see there which writes a replica has, and what it costs if it cannot. Nothing without replicas.
+async fn check_proofs(
     config: &Config,
     watcher: &Watcher,
     seen: &Observation,
     connection: &mut Option<MySqlConnection>,
-) -> Result<String, LookError> {
+) -> Result<Proofs, LookError> {
     let table = config.heartbeat.quoted_table();
     let Some(table) = table.filter(|_| !config.replicas.is_empty()) else {
-        return Ok(String::new());
+        return Ok(Proofs::default());
     };
     let mut senses = Senses::new(table.clone());
     watcher
         .asked(connection, async |open| senses.feel(open).await)
         .await?;
+    let counts = async |open: &mut MySqlConnection| monitor::cannot_count(open, &table).await;
+    let cannot_count = match (watcher.role, senses.no_beat()) {
+        (Role::Primary, None) => watcher.asked(connection, counts).await?,
+        _ => None,
+    };
+    let gtids = if seen.names_writes { "; GTIDs" } else { "" };
+    let user = watcher.user();
+    let beat = match (senses.no_beat(), cannot_count) {
+        (None, None) => "; heartbeat".to_owned(),
+        (None, Some(why)) => format!(
+            "; heartbeat, which this agent cannot count ({why}): it proves nothing unless another one does; GRANT INSERT, UPDATE on {table} to {user:?}"
+        ),
+        (Some(why), _) if seen.names_writes => format!("; no heartbeat ({why})"),
+        (Some(why), _) => format!(
+            "; no heartbeat ({why}): after a write its client reads from the primary until it disconnects, and lag is known to the second only; \
+             CREATE TABLE {table} (id INT PRIMARY KEY, beat BIGINT UNSIGNED NOT NULL) and GRANT SELECT, INSERT, UPDATE on it to {user:?}"
+        ),
+    };
     let order = if seen.keeps_order {
         ""
     } else {
         "; it applies transactions out of order (replica_preserve_commit_order), so its heartbeat proves nothing"
     };
-    let gtids = if seen.names_writes { "; GTIDs" } else { "" };
-    let beat = match senses.no_beat() {
-        None => "; heartbeat".to_owned(),
-        Some(why) if seen.names_writes => format!("; no heartbeat ({why})"),
-        Some(why) => format!(
-            "; no heartbeat ({why}): after a write its client reads from the primary until it disconnects, and lag is known to the second only; \
-             CREATE TABLE {table} (id INT PRIMARY KEY, beat BIGINT UNSIGNED NOT NULL) and GRANT SELECT, INSERT, UPDATE on it to {user:?}",
-            user = watcher.user()
-        ),
-    };
-    Ok(format!("{gtids}{beat}{order}"))
+    Ok(Proofs {
+        heartbeat: senses.no_beat().is_none() && seen.keeps_order,
+        told: format!("{gtids}{beat}{order}"),
+    })
 }

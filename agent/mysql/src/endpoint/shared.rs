@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use lamplighter_core::load::MysqlLoad;
 use lamplighter_core::net::HostPort;
 
@@ -15,6 +16,7 @@ use crate::config::{self, Config, Consistency};
 use crate::explain::{Explanation, Live, ReplicaState, explain_with};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::monitor::ServerRun;
 use crate::near::Attention;
 use crate::pool::Pool;
 use crate::position::Position;
@@ -34,6 +36,8 @@ const REPLICAS_MAX: usize = 16;
 pub(crate) struct Shared {
     pub(crate) primary: Arc<Pool>,
     pub(super) replicas: Vec<Replica>,
+    /// Of the primary, then of each replica: which program runs there since when.
+    runs: Vec<ArcSwapOption<ServerRun>>,
     /// What was seen of the heartbeat on the primary.
     pub(crate) beats: Beats,
     /// The primary tells the GTIDs of what is written.
@@ -87,6 +91,9 @@ impl Shared {
         Self {
             primary: pool(&config.primary),
             replicas: config.replicas.iter().map(replica).collect(),
+            runs: std::iter::repeat_with(ArcSwapOption::empty)
+                .take(config.replicas.len() + 1)
+                .collect(),
             beats: Beats::default(),
             names_writes: AtomicBool::new(false),
             primary_away: AtomicBool::new(false),
@@ -151,7 +158,7 @@ impl Shared {
 
     /// Whether a replica can be asked to wait for `needed`.
     pub(crate) fn waits_for(&self, needed: &Position) -> bool {
-        !self.read_wait.is_zero() && needed.gtids().is_some()
+        !self.read_wait.is_zero() && needed.has_names()
     }
 
     /// Whether a write that is answered without a GTID has changed nothing.
@@ -179,6 +186,22 @@ impl Shared {
         // what SET does may depend on them, and so may what a server says of a prepared statement
         self.learned.forget();
         self.templates.forget();
+    }
+
+    /// What runs as replica `index`, or as the primary. Returns whether it was started since it was last seen.
+    pub(crate) fn note_run(&self, index: Option<usize>, run: ServerRun) -> bool {
+        let Some(place) = self.runs.get(index.map_or(0, |index| index + 1)) else {
+            return false;
+        };
+        let run = Arc::new(run);
+        let before = place.swap(Some(Arc::clone(&run)));
+        before.is_some_and(|before| run.is_after(&before))
+    }
+
+    /// The same, as it was last seen.
+    pub(crate) fn run_of(&self, index: Option<usize>) -> Option<Arc<ServerRun>> {
+        let place = self.runs.get(index.map_or(0, |index| index + 1))?;
+        place.load_full()
     }
 
     /// The server of replica `index`, or the primary, takes so many connections in all.
@@ -224,7 +247,7 @@ impl Shared {
         };
         let replicas: Vec<ReplicaState> = self.replicas.iter().map(state).collect();
         let is_one_fit = replicas.iter().any(|replica| replica.fit);
-        let mut found = explain_with(sql, self.consistency, is_one_fit);
+        let mut found = explain_with(sql, &self.preferences, is_one_fit);
         found.live = Some(Live {
             replicas,
             seen: self.statistics.seen(sql.as_bytes()),

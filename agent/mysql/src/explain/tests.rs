@@ -65,7 +65,7 @@ fn statements_are_explained_as_the_table_says() {
         ),
         ("gibberish", "other", "primary", "primary", Some("unknown")),
     ] {
-        let found = explain_with(sql, Consistency::Session, true);
+        let found = explain_with(sql, &Preferences::default(), true);
         assert_eq!(found.kind, kind, "{sql}");
         assert_eq!(found.target, target, "{sql}");
         assert_eq!(found.target_after_write, after_write, "{sql}");
@@ -77,18 +77,18 @@ fn statements_are_explained_as_the_table_says() {
 
 #[test]
 fn it_says_why_a_read_is_no_plain_one() {
-    let found = explain_with("SELECT f(1), @x", Consistency::Session, true);
+    let found = explain_with("SELECT f(1), @x", &Preferences::default(), true);
     assert_eq!(
         found.traits,
         ["a user variable", "a function that may write"]
     );
-    let found = explain_with("SELECT @@version", Consistency::Session, true);
+    let found = explain_with("SELECT @@version", &Preferences::default(), true);
     assert_eq!(
         found.because,
         "a read, but not a plain one: a system variable"
     );
     assert_eq!(found.text, "SELECT @@`version`");
-    let found = explain_with("SELECT 1", Consistency::Session, false);
+    let found = explain_with("SELECT 1", &Preferences::default(), false);
     assert_eq!(found.because, "a plain read, but no replica is fit");
 }
 
@@ -96,4 +96,40 @@ fn it_says_why_a_read_is_no_plain_one() {
 fn without_an_agent_the_configuration_says_what_there_is() {
     assert_eq!(explain("SELECT 1 FROM t", None).target, "replica");
     assert_eq!(explain("SELECT 1 FROM t", None).live, None);
+}
+
+#[test]
+fn rules_and_users_are_heeded() {
+    let text = r#"
+        primary = "p:1"
+        replicas = ["r:1"]
+        user = "u"
+        clients.web.peer_users = ["www"]
+        clients.report = { peer_users = ["www"], consistency = "eventual" }
+        clients.shop = { peer_users = ["www"], reads = "primary" }
+        [[rule]]
+        statement = "SELECT a FROM t WHERE id = 1"
+        reads = "primary"
+    "#;
+    let config: Config = toml::from_str(text).unwrap();
+    let ruled = explain("SELECT a FROM t WHERE id = 77", Some(&config));
+    assert_eq!(ruled.target, "primary");
+    assert!(ruled.because.contains("the configuration"), "{ruled:?}");
+    assert_eq!(ruled.exceptions, []);
+    let found = explain("SELECT b FROM t", Some(&config));
+    assert_eq!(
+        (&*found.target, &*found.target_after_write),
+        ("replica", "primary")
+    );
+    let others = found.exceptions.iter();
+    let others: Vec<_> = others
+        .map(|it| (&*it.user, &*it.target, &*it.target_after_write))
+        .collect();
+    assert_eq!(
+        others,
+        [
+            ("report", "replica", "replica"),
+            ("shop", "primary", "primary")
+        ]
+    );
 }

@@ -73,9 +73,7 @@ async fn count(
     if !watcher.within(lock(&mut connection)).await? {
         return Ok(());
     }
-    let beat = format!(
-        "INSERT INTO {table} (id, beat) VALUES (1, 1) ON DUPLICATE KEY UPDATE beat = beat + 1"
-    );
+    let beat = beat(table);
     let mut ticker = tokio::time::interval(interval);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -90,6 +88,28 @@ async fn count(
             .await?;
         shared.metrics.heartbeat_writer.set(1);
         shared.metrics.heartbeats.inc();
+    }
+}
+
+/// One beat more.
+fn beat(table: &str) -> String {
+    format!("INSERT INTO {table} (id, beat) VALUES (1, 1) ON DUPLICATE KEY UPDATE beat = beat + 1")
+}
+
+/// Why this account could not count, if it could not. Counts nothing: to have it explained takes the same rights as to do it ("EXPLAIN
+/// Statement").
+pub(crate) async fn cannot_count(
+    connection: &mut MySqlConnection,
+    table: &str,
+) -> Result<Option<String>, LookError> {
+    // the table's name is checked by the configuration
+    let asked = AssertSqlSafe(format!("EXPLAIN {}", beat(table)));
+    match sqlx::raw_sql(asked).fetch_all(connection).await {
+        Ok(_) => Ok(None),
+        Err(error) if number(&error).is_some_and(|code| NO_TABLE.contains(&code)) => {
+            Ok(Some(lamplighter_core::fault::chain(&error)))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

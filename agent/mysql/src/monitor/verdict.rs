@@ -102,11 +102,12 @@ impl Verdict {
             Self::Fit => String::new(),
             Self::Away => "does not answer".to_owned(),
             Self::ReadOnlyPrimary => "the primary is read-only: a failover may be under way".to_owned(),
-            Self::WritableReplica => "is writable: promoted, or not a replica".to_owned(),
+            Self::WritableReplica => "is writable: promoted, or not a replica; SET GLOBAL read_only = ON if it is one".to_owned(),
             Self::Lagging { seconds } => format!("is {seconds} s behind"),
             Self::LagUnknown => "its lag is unknown: replication does not run".to_owned(),
             Self::LagHidden => {
-                "its lag cannot be seen: GRANT REPLICATION CLIENT to the monitor's account, or set mysql.monitor.lag_unknown = \"use\"".to_owned()
+                "its lag cannot be seen, so it gets no reads: GRANT REPLICATION CLIENT (on MariaDB SLAVE MONITOR) to the monitor's account, or set \
+                 mysql.monitor.lag_unknown = \"use\"".to_owned()
             }
         }
     }
@@ -126,9 +127,8 @@ pub(crate) fn judge(
     match role {
         Role::Primary if seen.read_only => Verdict::ReadOnlyPrimary,
         Role::Primary => Verdict::Fit,
-        Role::Replica if !seen.read_only && seen.lag == Lag::NotAReplica => {
-            Verdict::WritableReplica
-        }
+        // whether it still replicates or not: who reads there may read what no other server has
+        Role::Replica if !seen.read_only => Verdict::WritableReplica,
         Role::Replica => judge_lag(seen.lag, limits, context, before),
     }
 }

@@ -1,7 +1,7 @@
 //! One server over a connection of the monitor's own: connecting, and what is asked of it. Decides nothing.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::net::HostPort;
@@ -28,6 +28,21 @@ pub(crate) struct Watcher {
     credential: Credential,
     tls: TlsConfig,
     timeout: Duration,
+}
+
+/// A server from its start to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerRun {
+    pub(crate) version: String,
+    /// By this machine's clock, to the second.
+    pub(crate) began: Instant,
+}
+
+impl ServerRun {
+    /// Whether it began after `before` was seen. Servers count whole seconds.
+    pub(crate) fn is_after(&self, before: &Self) -> bool {
+        self.began.saturating_duration_since(before.began) > Duration::from_secs(2)
+    }
 }
 
 /// Why a look failed.
@@ -133,6 +148,29 @@ impl Watcher {
         // only a connection that answered in time is kept: another may hold half an answer
         *connection = Some(open);
         Ok(answer)
+    }
+
+    /// Which program answers, and since when it runs: asked once for each connection, which does not outlive it.
+    pub(crate) async fn meet(
+        &self,
+        connection: &mut Option<MySqlConnection>,
+    ) -> Result<ServerRun, LookError> {
+        self.asked(connection, async |open| {
+            let version = sqlx::raw_sql("SELECT VERSION()")
+                .fetch_one(&mut *open)
+                .await?;
+            let uptime = sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Uptime'")
+                .fetch_optional(open)
+                .await?;
+            let uptime: Option<String> = uptime.map(|row| row.try_get(1)).transpose()?;
+            let seconds = uptime.and_then(|it| it.parse().ok()).unwrap_or_default();
+            let now = Instant::now();
+            Ok(ServerRun {
+                version: version.try_get(0)?,
+                began: now.checked_sub(Duration::from_secs(seconds)).unwrap_or(now),
+            })
+        })
+        .await
     }
 
     /// One look: who may write there and, on a replica, the lag.

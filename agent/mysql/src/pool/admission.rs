@@ -132,11 +132,12 @@ impl Admission {
 
     /// There are so many places from now on.
     pub(super) fn set_limit(self: &Arc<Self>, limit: usize) {
-        self.lock().set_limit(limit);
+        let mut line = self.lock();
+        line.set_limit(limit);
         self.limit.store(limit, Ordering::Relaxed);
         self.limit_gauge
             .set(i64::try_from(limit).unwrap_or(i64::MAX));
-        self.serve();
+        self.serve(line);
     }
 
     /// The server was away until now: what was waited for it is held against nobody.
@@ -151,23 +152,19 @@ impl Admission {
         }
     }
 
-    /// Tells everybody whose waiting is over.
-    fn serve(self: &Arc<Self>) {
-        loop {
-            let mut line = self.lock();
-            if line.waiting() == 0 {
-                return;
-            }
-            let Some(served) = line.serve(now()) else {
-                return;
-            };
+    /// Tells everybody whose waiting is over, under the lock that the caller has.
+    fn serve<'a>(self: &'a Arc<Self>, mut line: MutexGuard<'a, Line<Teller>>) {
+        while line.waiting() > 0
+            && let Some(served) = line.serve(now())
+        {
             self.note_waiting(&line);
-            // a permit that nobody takes any more comes back here
+            // a permit that nobody takes any more comes back, for which it needs the lock
             drop(line);
             let _taken = match served {
                 Served::Granted(teller, claim) => teller.send(Ok(self.permit(claim))),
                 Served::Shed(teller) => teller.send(Err(Refused::Shed)),
             };
+            line = self.lock();
         }
     }
 
@@ -190,8 +187,9 @@ fn now() -> Instant {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.lock().give_back(self.claim);
-        self.admission.serve();
+        let mut line = self.admission.lock();
+        line.give_back(self.claim);
+        self.admission.serve(line);
     }
 }
 

@@ -1,13 +1,12 @@
 //! A connection out of its pool, and the right to it. Gives both back however it ends; a command on its way closes it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lamplighter_wire::mysql::flags::Status;
 
 use super::place::Place;
-use super::{Ask, Discard, Parked, Pool};
+use super::{Ask, Discard, Pool};
 use crate::error::StatementError;
 use crate::insert_id::OfSession;
 use crate::server::{Bucket, Busy, Idle};
@@ -33,27 +32,14 @@ impl Lease {
             mut place,
             connection,
         } = self;
-        let pool = Arc::clone(&place.pool);
-        if place.generation != pool.generation.load(Ordering::Acquire) {
+        if place.is_retired() {
             return place.close(Discard::Retired);
         }
-        let limit = pool.admission.limit();
-        let mut inner = pool.lock();
-        if inner.open > limit {
-            drop(inner);
+        if !place.pool.park(connection, place.generation) {
             return place.close(Discard::Shrunk);
         }
-        inner.idle.push_back(Parked {
-            connection,
-            since: Instant::now(),
-            generation: place.generation,
-        });
-        // the count goes with the connection
+        // the count goes with the connection; only now may the next in line come, who must find it
         place.counted = false;
-        pool.show(&inner);
-        drop(inner);
-        // only now may the next in line come: it must find the connection
-        drop(place);
     }
 
     /// Has the server asked for the LAST_INSERT_ID() that a session left behind.
@@ -105,7 +91,7 @@ impl Lease {
 
     /// The connection is from before the last retirement: it is closed when it is given back.
     pub(crate) fn is_retired(&self) -> bool {
-        self.place.generation != self.place.pool.generation.load(Ordering::Acquire)
+        self.place.is_retired()
     }
 
     /// Closes the connection after it has told its session's LAST_INSERT_ID(), if that is owed, and lets nobody use others of its time.

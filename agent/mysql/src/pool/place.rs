@@ -26,18 +26,15 @@ pub(super) struct Place {
 impl Pool {
     /// Waits in line for the right to a connection. Counts as open from here on.
     pub(super) async fn place(self: &Arc<Self>, claim: Claim) -> Result<Place, StatementError> {
-        let start = Instant::now();
-        let entered = match self.admission.enter(claim) {
+        let (turn, waited) = match self.admission.enter(claim) {
+            // the common case needs no clock
             Ok(Entered::At(permit)) => return Ok(Place::lent(self, permit)),
             Ok(Entered::Waiting(waiting)) => self.wait_in_line(waiting).await,
-            Err(refused) => Err((refused, Duration::ZERO)),
+            Err(refused) => (Err(refused), Duration::ZERO),
         };
-        self.metrics
-            .wait_seconds
-            .observe(start.elapsed().as_secs_f64());
-        entered
-            .map(|permit| Place::lent(self, permit))
-            .map_err(|(refused, waited)| self.refused(refused, waited, claim))
+        self.metrics.wait_seconds.observe(waited.as_secs_f64());
+        turn.map(|permit| Place::lent(self, permit))
+            .map_err(|refused| self.refused(refused, waited, claim))
     }
 
     /// A place that is free now, for the pool's own upkeep. Nobody who leaves waits for it: with a server that is away there is always
@@ -47,8 +44,8 @@ impl Pool {
         Some(Place::new(self, permit, false))
     }
 
-    /// The place, or why there is none and after which time.
-    async fn wait_in_line(&self, mut waiting: Waiting) -> Result<Permit, (Refused, Duration)> {
+    /// The place, or why there is none; and how long that took.
+    async fn wait_in_line(&self, mut waiting: Waiting) -> (Result<Permit, Refused>, Duration) {
         let start = tokio::time::Instant::now();
         let limit = self.limits.wait_timeout.get();
         let mut turn = waiting.turn(limit).await;
@@ -58,7 +55,7 @@ impl Pool {
             // those before us wait for the server itself
             turn = waiting.turn(longer - limit).await;
         }
-        turn.map_err(|refused| (refused, start.elapsed()))
+        (turn, start.elapsed())
     }
 
     fn refused(&self, why: Refused, waited: Duration, claim: Claim) -> StatementError {
@@ -99,6 +96,11 @@ impl Place {
             lent,
             _permit: permit,
         }
+    }
+
+    /// All connections of its time were given up since.
+    pub(super) fn is_retired(&self) -> bool {
+        self.generation != self.pool.generation.load(Ordering::Acquire)
     }
 
     /// The connection is gone without having been in anybody's hands.

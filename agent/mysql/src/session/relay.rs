@@ -129,11 +129,7 @@ impl Session<'_> {
     }
 
     fn note_route(&mut self, way: &Way) {
-        self.shared
-            .metrics
-            .routed
-            .with_label_values(&[way.why.target_label(), way.why.label()])
-            .inc();
+        self.shared.metrics.routed.count(way.why);
         self.tally.place = if way.replica.is_some() {
             Place::Replica
         } else {

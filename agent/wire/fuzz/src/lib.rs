@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use lamplighter_wire::mysql::auth::AuthPlugin;
 use lamplighter_wire::mysql::exchange::{Event, Exchange, Fed, ReplyShape};
 use lamplighter_wire::mysql::flags::Capabilities;
+use lamplighter_wire::mysql::gtid::{GtidSet, Interval};
 use lamplighter_wire::mysql::handshake::{
     AuthMoreData, AuthSwitchRequest, Greeting, HandshakeResponse, SslRequest,
 };
@@ -208,6 +209,33 @@ pub fn session_track(data: &[u8]) {
     let mut block = BytesMut::new();
     track.put_block(&mut block);
     assert_eq!(SessionTrack::parse(&block), Ok(track));
+}
+
+/// A set that was read is written as the same; its intervals are in order and apart, it has all of them and not what is beside them, and
+/// it does not matter in which order they came.
+pub fn gtid(data: &[u8]) {
+    let Ok(set) = GtidSet::parse(data) else {
+        return;
+    };
+    let mut backwards = GtidSet::default();
+    for (source, intervals) in set.iter() {
+        let apart = |pair: &[Interval]| pair[0].last + 1 < pair[1].first;
+        assert!(intervals.windows(2).all(apart), "{intervals:?}");
+        for interval in intervals.iter().rev() {
+            assert!(interval.first <= interval.last && set.contains(source, *interval));
+            let more = Interval {
+                last: interval.last.saturating_add(1),
+                ..*interval
+            };
+            assert!(more == *interval || !set.contains(source, more), "{more}");
+            backwards.insert(source, *interval);
+        }
+    }
+    assert_eq!(backwards, set);
+    // a range of one transaction is written in more words than it may have been read from
+    if let Ok(again) = GtidSet::parse(set.to_string().as_bytes()) {
+        assert_eq!(again, set);
+    }
 }
 
 /// No text makes the classifier fail; nothing with a second statement behind it is a plain read.

@@ -107,10 +107,32 @@ impl GtidSet {
             .map(|(source, intervals)| (source, intervals.as_slice()))
     }
 
+    /// How many intervals it has: what it takes in memory.
+    #[must_use]
+    pub fn intervals(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// As a server reads it: `uuid:1-5:7-7,uuid:tag:3-3`.
+impl std::fmt::Display for GtidSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (source, intervals)) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{source}")?;
+            for interval in intervals {
+                write!(f, ":{interval}")?;
+            }
+        }
+        Ok(())
     }
 }
 

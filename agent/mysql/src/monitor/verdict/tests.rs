@@ -32,8 +32,10 @@ fn every_look_has_its_meaning() {
         (Replica, true, NoRight, true, Verdict::Fit),
         (Replica, false, NotAReplica, true, Verdict::WritableReplica),
         (Replica, true, NotAReplica, true, Verdict::LagUnknown),
-        // a replica that somebody may write to still replicates: its lag decides
-        (Replica, false, Seconds(1), false, Verdict::Fit),
+        // one that somebody may write to is none, although it still replicates, or nobody may see whether it does
+        (Replica, false, Seconds(1), false, Verdict::WritableReplica),
+        (Replica, false, Unknown, false, Verdict::WritableReplica),
+        (Replica, false, NoRight, true, Verdict::WritableReplica),
     ] {
         let seen = look(read_only, lag);
         let limits = Limits {
@@ -60,6 +62,15 @@ fn the_heartbeat_knows_better_than_the_replica() {
     assert_eq!(judged(Lag::Unknown, 400), Verdict::Fit);
     let behind = Verdict::Lagging { seconds: 12 };
     assert_eq!(judged(Lag::Seconds(0), 12_500), behind);
+    let context = Context {
+        age: Some(Duration::ZERO),
+        ..Context::default()
+    };
+    let writable = look(false, Lag::NoRight);
+    assert_eq!(
+        judge(Role::Replica, Some(&writable), LIMITS, context, None),
+        Verdict::WritableReplica
+    );
     // stopped replication: the age grows
     assert_eq!(judged(Lag::Unknown, 12_500), behind);
 }

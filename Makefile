@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: test-drivers bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
+.PHONY: large-values fuzz-redis test-drivers bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -17,6 +17,10 @@ chaos: ## half an hour of random faults under 64 clients that keep account; SECO
 	@tests/support/install.sh mysql && LAMPLIGHTER_CHAOS_SECONDS=$(or $(SECONDS),1800) LAMPLIGHTER_CHAOS_SEED=$(or $(SEED),1) cargo test -p lamplighter --test it -- failover::chaos --nocapture
 fleet: ## many instances that share the connections of one server, 1 -> INSTANCES -> a tenth of them, under load (default 50)
 	@tests/support/install.sh mysql redis && LAMPLIGHTER_FLEET=$(or $(INSTANCES),50) cargo test -p lamplighter --test it -- admission::fleet --nocapture
+large-values: ## a value of 512 MiB, Redis' own limit, through the Redis endpoint and back in bounded memory; MIB=how large
+	@tests/support/install.sh redis && LAMPLIGHTER_VALUE_MIB=$(or $(MIB),512) cargo test -p lamplighter --test it -- redis::large --nocapture
+fuzz-redis: ## random commands direct and through the Redis endpoint; SEED=first SESSIONS=how many (default 100)
+	@tests/support/install.sh redis && LAMPLIGHTER_FUZZ_SEED=$(or $(SEED),1) LAMPLIGHTER_FUZZ_SESSIONS=$(or $(SESSIONS),100) cargo test -p lamplighter --test it -- redis::differential --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
 bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; rewrites its section of benches/README.md

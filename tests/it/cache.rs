@@ -20,7 +20,7 @@ use crate::support::poll;
 use crate::support::redis::Server;
 use crate::support::scratch::Scratch;
 
-mod agent;
+pub(crate) mod agent;
 mod faults;
 mod fleet;
 mod sources;

@@ -21,6 +21,8 @@ mod commands;
 mod differential;
 mod faults;
 mod identity;
+mod large;
+mod maintenance;
 mod recipes;
 mod rules;
 

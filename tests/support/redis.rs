@@ -2,7 +2,7 @@
 
 pub(crate) mod cluster;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -137,6 +137,19 @@ impl Server {
             conf += &format!("requirepass {password}\n");
         }
         self.scratch.write("redis.conf", conf + config);
+    }
+
+    /// Shows this certificate to whoever connects from now on.
+    pub(crate) fn show(&self, certificate: &Certificate) {
+        let file = |path: &Path| path.display().to_string();
+        self.cli(&[
+            "CONFIG",
+            "SET",
+            "tls-cert-file",
+            &file(&certificate.cert),
+            "tls-key-file",
+            &file(&certificate.key),
+        ]);
     }
 
     /// Starts it again, empty, on the same port.

@@ -30,7 +30,7 @@ mod session;
 mod tally;
 mod transaction;
 
-pub use config::{EndpointConfig, PrefixConfig, Unavailable};
+pub use config::{EndpointConfig, Notices, PrefixConfig, Unavailable};
 
 pub(crate) use config::prefix_problems;
 pub(crate) use listener::{Endpoint, EndpointParts, Shared};

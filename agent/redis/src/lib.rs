@@ -26,7 +26,7 @@ pub mod warm;
 mod writes;
 
 pub use config::{Auth, Config, ServerKind, UpstreamUrl, UrlError};
-pub use endpoint::{EndpointConfig, PrefixConfig, Unavailable};
+pub use endpoint::{EndpointConfig, Notices, PrefixConfig, Unavailable};
 pub use metrics::Metrics;
 pub use probe::probe;
 pub use subsystem::{Links, Redis, ReloadHandle, StartError};

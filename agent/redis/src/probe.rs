@@ -58,7 +58,10 @@ fn advise(error: &ConnectError) -> String {
         ConnectError::Tls(_) => {
             "check [redis.tls] ca and server_name, and that the port speaks TLS"
         }
-        ConnectError::Auth(_) => "it must be an access key, or the password of an ACL user",
+        ConnectError::Auth(_) => {
+            "it must be an access key, the password of an ACL user, or the token of an identity that is a user of the cache"
+        }
+        ConnectError::NoUser => "Azure shows it as the identity's object (principal) id",
         ConnectError::Secret(_) | ConnectError::Password(_) => "check password_file",
         ConnectError::Token(_) => {
             "check that the machine has an identity and that [platform] can ask for its tokens"

@@ -12,6 +12,8 @@ mod detour;
 mod handle;
 mod keeper;
 mod login;
+mod maintenance;
+mod notice;
 mod private;
 mod router;
 mod stream;
@@ -23,7 +25,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use lamplighter_core::lifecycle::Tasks;
 use lamplighter_core::net::HostPort;
 use lamplighter_wire::redis::Protocol;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,7 @@ pub(crate) use command::{Command, Failure, Miss, Target};
 pub(crate) use detour::{Verdict, unreachable};
 pub(crate) use handle::{Handle, Refused};
 pub(crate) use login::{Approach, Credentials};
+pub(crate) use notice::{Stage, is_azures};
 pub(crate) use private::{PinError, Private, PrivatePool};
 pub(crate) use router::{Router, RouterConfig};
 
@@ -58,6 +61,12 @@ pub(crate) struct Common {
     pub(crate) misses: bool,
     /// How many clients are connected.
     pub(crate) clients: watch::Sender<usize>,
+    /// Whether keys are shared out over several servers.
+    pub(crate) is_cluster: bool,
+    /// Whether servers are listened to for what they say about maintenance.
+    pub(crate) listens: bool,
+    /// Told when keys may be elsewhere.
+    pub(crate) stale: Notify,
 }
 
 impl Common {
@@ -81,6 +90,8 @@ pub(crate) struct Server {
     resp3: OnceLock<Arc<Lanes>>,
     /// As the server calls its version.
     version: ArcSwap<String>,
+    /// Grows when the shared connections should be changed for new ones.
+    renewals: watch::Sender<u64>,
     gone: CancellationToken,
 }
 
@@ -150,9 +161,14 @@ impl Server {
             resp2: Lanes::new(Protocol::Resp2, common.connections),
             resp3: OnceLock::new(),
             version: ArcSwap::from_pointee(String::new()),
+            renewals: watch::Sender::new(0),
             gone: CancellationToken::new(),
         });
         server.keep(&server.resp2);
+        if common.listens {
+            let listener = maintenance::listen(Arc::clone(&server));
+            common.tasks.spawn("maintenance notices", listener);
+        }
         server
     }
 
@@ -182,6 +198,12 @@ impl Server {
     /// Whether a shared connection is open now.
     pub(crate) fn is_up(&self) -> bool {
         self.resp2.is_up()
+    }
+
+    /// Waits until a shared connection is open; false if there will be none any more.
+    async fn came_up(&self) -> bool {
+        let mut standing = self.resp2.standing.subscribe();
+        standing.wait_for(|now| *now == Standing::Up).await.is_ok()
     }
 
     /// The least busy connection, without waiting.

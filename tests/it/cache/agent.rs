@@ -17,8 +17,8 @@ fn config(cluster: &Cluster, redis: &Server) -> (String, String) {
     (text + &job, metrics)
 }
 
-/// A configuration with everything that warm jobs need, and the address of `/metrics`.
-fn without_jobs(cluster: &Cluster, redis: &Server) -> (String, String) {
+/// The table `[health]` on free ports, and the address of `/metrics`.
+fn health() -> (String, String) {
     let (probe, metrics, admin) = (ports::free(), ports::free(), ports::free());
     let text = format!(
         r#"
@@ -28,6 +28,16 @@ metrics_listen = "127.0.0.1:{metrics}"
 admin_listen = "127.0.0.1:{admin}"
 admin_socket = "{{dir}}/admin.sock"
 runtime_dir = "{{dir}}/run"
+"#
+    );
+    (text, format!("127.0.0.1:{metrics}"))
+}
+
+/// A configuration with everything that warm jobs need, and the address of `/metrics`.
+fn without_jobs(cluster: &Cluster, redis: &Server) -> (String, String) {
+    let (health, metrics) = health();
+    let text = format!(
+        r#"{health}
 [mysql]
 listen = ["unix:{{dir}}/mysql.sock"]
 primary = "{primary}"
@@ -52,7 +62,7 @@ tls = {{ ca = "{redis_ca}" }}
         url = redis.url(),
         redis_ca = redis.ca_path().display(),
     );
-    (text, format!("127.0.0.1:{metrics}"))
+    (text, metrics)
 }
 
 fn agent(text: &str) -> Agent {
@@ -63,6 +73,17 @@ fn agent(text: &str) -> Agent {
     let mut agent = builder.start(text);
     agent.wait_ready(SOON);
     agent
+}
+
+/// An agent that has only the endpoint, at `{dir}/redis.sock`.
+pub(crate) fn with_endpoint(redis: &Server) -> Agent {
+    let (health, _) = health();
+    let (url, ca) = (redis.url(), redis.ca_path());
+    agent(&format!(
+        "{health}[redis]\nlisten = [\"unix:{{dir}}/redis.sock\"]\nupstream = \"{url}\"\n\
+        password_file = \"{{dir}}/redis-password\"\ntls = {{ ca = \"{}\" }}\n",
+        ca.display()
+    ))
 }
 
 #[test]
@@ -127,7 +148,7 @@ fn the_job_of_an_agent_that_was_killed_is_continued_by_another() {
 }
 
 /// The most memory that the process ever had, in KiB.
-fn peak_kib(agent: &mut Agent) -> u64 {
+pub(crate) fn peak_kib(agent: &mut Agent) -> u64 {
     let pid = agent.process().pid();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

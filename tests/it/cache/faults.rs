@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use lamplighter_core::config::{OnlineCheck, SecretDirs};
 use lamplighter_core::health::{Condition, Reach};
+use lamplighter_core::identity::{Resource, TokenPublisher};
+use lamplighter_core::secret::Secret;
 
 use super::{Instance, KV, PASSWORD, SLOW_KV, SOON, dbsize, own_mysql, shared_mysql, tls_redis};
 use crate::support::poll;
@@ -282,6 +284,46 @@ fn a_job_that_does_not_fit_its_result_says_how_to_mend_it() {
         let instance = Instance::start(&redis, mysql.clone(), "", &[&job]);
         instance.wait_reason("redis:warm:kv", expected);
         assert_eq!(instance.runs("done"), 0.0, "{query}");
+    }
+}
+
+#[test]
+fn check_online_logs_in_with_the_machines_identity() {
+    let redis = Server::builder()
+        .tls()
+        .config("user oid on >right-one ~* &* +@all\nuser default on nopass ~* &* +@all")
+        .start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let keys = |more: &str| {
+        let (url, ca) = (redis.url(), redis.ca_path());
+        let text = format!(
+            "upstream = '{url}'\ntls.ca = '{}'\nauth = 'managed-identity'\nconnect_timeout = '1s'\n{more}",
+            ca.display()
+        );
+        toml::from_str(&text).unwrap()
+    };
+    let dirs = SecretDirs {
+        credentials: None,
+        config: "/nowhere".into(),
+    };
+    for (token, object_id, more, expected) in [
+        ("right-one", Some("oid"), "", "Ok(\"version "),
+        ("right-one", None, "user = 'oid'", "Ok(\"version "),
+        ("old-one", Some("oid"), "", "refused the user or password"),
+        ("right-one", None, "", "object id"),
+    ] {
+        let (mut publisher, source) = TokenPublisher::new(Resource::Redis);
+        let end = tokio::time::Instant::now() + Duration::from_secs(3600);
+        let secret = Secret::new(token.as_bytes().to_vec());
+        publisher.publish(secret, end, object_id.map(str::to_owned));
+        let config = keys(more);
+        let rows = runtime.block_on(lamplighter_redis::probe(&config, &[], &dirs, Some(source)));
+        let seen = format!("{:?}", rows[0].outcome);
+        assert!(
+            seen.contains(expected),
+            "{token} {object_id:?} {more}: {seen}"
+        );
+        assert!(!seen.contains(token), "{seen}");
     }
 }
 

@@ -8,6 +8,7 @@ use lamplighter_core::load::{LoadSource, MysqlLoad};
 use lamplighter_redis::Links;
 
 use super::{ACCOUNT, Instance, PASSWORD, SLOW_KV, SOON, dbsize, shared_mysql, tls_redis};
+use crate::support::faults::{Mode, Proxy};
 use crate::support::mysql::Cluster;
 use crate::support::redis::Server;
 use crate::support::scratch::Scratch;
@@ -182,4 +183,25 @@ fn the_budget_halves_when_redis_throws_keys_away_and_is_kept() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[test]
+fn the_budget_halves_when_mysql_or_redis_answers_later_than_it_did() {
+    let redis = tls_redis();
+    let proxy = Proxy::start(&redis.address());
+    let secrets = Scratch::new("warm");
+    secrets.write_secret("password", PASSWORD);
+    let url = format!("rediss://{}", proxy.address());
+    let (ca, mysql) = (redis.ca_path(), shared_mysql(""));
+    let instance = Instance::towards(secrets, &url, &ca, mysql.clone(), "", &[SLOW_KV]);
+    instance.wait_midway();
+    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    instance.wait_metric("warm_slowdowns_total{sign=\"redis_latency\"}", 1.0);
+    drop(instance);
+    redis.cli(&["FLUSHALL"]);
+    // the second half of the table is read more slowly
+    let job = "name = 'kv'\nkey = 'kv:{id}'\n\
+        query = 'SELECT id, v FROM app.kv WHERE id > ? AND (id < 500 OR SLEEP(0.005) = 0) ORDER BY id LIMIT 50'\n";
+    let instance = Instance::start(&redis, mysql, "", &[job]);
+    instance.wait_metric("warm_slowdowns_total{sign=\"mysql_latency\"}", 1.0);
 }

@@ -1,4 +1,4 @@
-//! A real Redis cluster of primaries with TLS and a password, each with a third (or whatever share) of the slots.
+//! A real Redis cluster of primaries, with TLS towards clients or without, each with a third (or whatever share) of the slots.
 
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ impl Cluster {
                     .start()
             })
             .collect();
+        for node in &nodes {
+            // with TLS there is no other port, and by itself a node only announces the one without
+            let port = node.port().to_string();
+            node.cli(&["CONFIG", "SET", "cluster-announce-port", &port]);
+        }
         let cluster = Self { nodes };
         let share = 16384 / count;
         for (index, node) in (0..count).zip(&cluster.nodes) {

@@ -5,6 +5,8 @@ use lamplighter_core::units::{Bytes, Millis};
 use lamplighter_wire::redis::command::{self, Class};
 use serde::{Deserialize, Serialize};
 
+use crate::server::is_azures;
+
 /// The table `[redis.endpoint]`: how clients share the connections to Redis.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,9 @@ pub struct EndpointConfig {
     pub allow: Vec<String>,
     /// The most bytes of commands between MULTI and EXEC. Default `"16MiB"`.
     pub transaction_max: Bytes,
+    /// Whether servers are listened to for what Azure says about their maintenance, on one more connection to each: `"auto"`
+    /// (default) is where the name is that of an Azure Cache for Redis; `"always"`; `"never"`.
+    pub maintenance_notices: Notices,
 }
 
 impl Default for EndpointConfig {
@@ -34,6 +39,31 @@ impl Default for EndpointConfig {
             unavailable: Unavailable::Error,
             allow: Vec::new(),
             transaction_max: Bytes::from_mib(16),
+            maintenance_notices: Notices::Auto,
+        }
+    }
+}
+
+/// Which servers are listened to for notices of their maintenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notices {
+    /// Azure Cache for Redis, known by its name.
+    #[default]
+    Auto,
+    /// Every server.
+    Always,
+    /// None.
+    Never,
+}
+
+impl Notices {
+    /// Whether the server of this name is listened to.
+    pub(crate) fn wanted(self, host: &str) -> bool {
+        match self {
+            Self::Auto => is_azures(host),
+            Self::Always => true,
+            Self::Never => false,
         }
     }
 }

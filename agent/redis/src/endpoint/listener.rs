@@ -10,7 +10,7 @@ use lamplighter_core::lifecycle::Tasks;
 use lamplighter_core::net::{Accepted, Acceptor, BindError, Sockets, Stream, UnixSocket};
 use lamplighter_core::secret::Secret;
 use lamplighter_wire::redis::command::{Class, Command as Known};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::config::{EndpointConfig, Unavailable};
 use super::lease::Leases;
@@ -116,6 +116,11 @@ impl Endpoint {
             ),
             misses,
             clients: watch::Sender::new(0),
+            is_cluster: config.kind == ServerKind::Cluster,
+            listens: endpoint
+                .maintenance_notices
+                .wanted(&config.upstream.address.host),
+            stale: Notify::new(),
         });
         let router_config = RouterConfig {
             kind: config.kind,

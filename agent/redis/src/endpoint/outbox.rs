@@ -40,6 +40,15 @@ impl Data<'_> {
     }
 }
 
+/// What a reply has changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Put {
+    /// Something can be written: [`Outbox::tell`] is due.
+    pub(crate) has_news: bool,
+    /// More has come than the client may leave unread.
+    pub(crate) is_full: bool,
+}
+
 /// Bytes that all clients together may leave unread before those with more than [`SHARE`] count as full.
 const TOTAL_MAX: usize = 256 * 1024 * 1024;
 
@@ -126,16 +135,32 @@ impl Outbox {
 
     /// Adds to the reply in place `number`; `done` says that it is the last part.
     pub(crate) fn add(&self, number: u64, data: Data<'_>, done: bool) {
-        let mut state = self.lock();
-        if state.closed {
-            return;
+        if self.put(number, data, done).has_news {
+            self.tell();
         }
-        let Some(at) = number
-            .checked_sub(state.first)
-            .and_then(|at| usize::try_from(at).ok())
-        else {
-            return;
+    }
+
+    /// As [`Self::add`], and wakes nobody: whoever puts many replies tells of them once.
+    pub(crate) fn put(&self, number: u64, data: Data<'_>, done: bool) -> Put {
+        let mut state = self.lock();
+        let at = number.checked_sub(state.first);
+        let has_news = match at.and_then(|at| usize::try_from(at).ok()) {
+            Some(at) if !state.closed => self.place(&mut state, at, data, done),
+            _ => false,
         };
+        Put {
+            has_news,
+            is_full: self.is_too_much(&state),
+        }
+    }
+
+    /// Wakes the session: something can be written.
+    pub(crate) fn tell(&self) {
+        self.news.notify_one();
+    }
+
+    /// Whether something can be written now that could not before.
+    fn place(&self, state: &mut State, at: usize, data: Data<'_>, done: bool) -> bool {
         if at == 0 {
             self.count(data.len());
             state.ready(data);
@@ -143,9 +168,9 @@ impl Outbox {
                 state.pop();
                 state.promote();
             }
-            drop(state);
-            self.news.notify_one();
-        } else if let Some(place) = state.places.get_mut(at) {
+            return true;
+        }
+        if let Some(place) = state.places.get_mut(at) {
             place.done = done;
             let size = data.len();
             place.parts.push(match data {
@@ -155,6 +180,7 @@ impl Outbox {
             state.held += size;
             self.count(size);
         }
+        false
     }
 
     fn count(&self, size: usize) {
@@ -189,6 +215,7 @@ impl Outbox {
         self.lock().places.len()
     }
 
+    #[cfg(test)]
     /// Bytes that wait for the client.
     pub(crate) fn held(&self) -> usize {
         self.lock().held
@@ -219,8 +246,17 @@ impl Outbox {
 
     /// Whether more has come for the client than it may leave unread.
     pub(crate) fn is_full(&self) -> bool {
-        let state = self.lock();
+        self.is_too_much(&self.lock())
+    }
+
+    fn is_too_much(&self, state: &State) -> bool {
         !state.closed && (state.held > HELD_MAX || state.held > SHARE && self.is_crowded())
+    }
+
+    /// Whether the client has as many as `requests` without a whole reply, or left so many `bytes` unread.
+    pub(crate) fn is_behind(&self, requests: usize, bytes: usize) -> bool {
+        let state = self.lock();
+        state.places.len() >= requests || state.held >= bytes
     }
 
     /// Waits until the client has read some; false if it has read nothing for [`LOOK`].

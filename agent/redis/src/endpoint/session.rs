@@ -20,6 +20,7 @@ use lamplighter_wire::redis::Protocol;
 use lamplighter_wire::redis::request::{Progress, RequestScanner, inline_arguments};
 use lamplighter_wire::redis::write;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 use super::listener::Shared;
 use super::local::Who;
@@ -28,7 +29,7 @@ use super::transaction::Transaction;
 use crate::server::{Command, Handle, Private, Refused, Server, unreachable};
 
 /// Bytes read at once from a client that sends little.
-const READ_SMALL: usize = 4 * 1024;
+const READ_SMALL: usize = 16 * 1024;
 
 /// Bytes read at once from a client that sends much.
 const READ_LARGE: usize = 64 * 1024;
@@ -242,7 +243,7 @@ impl Session {
                 }
                 return Flow::Read;
             }
-            if self.outbox.outstanding() >= WINDOW || self.outbox.held() >= HELD {
+            if self.outbox.is_behind(WINDOW, HELD) {
                 return Flow::Wait;
             }
             match self.scanner.feed(&self.inbox) {
@@ -340,21 +341,17 @@ impl Session {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let count = if self.eager {
             self.inbox.reserve(READ_LARGE);
-            let space = self.inbox.spare_capacity_mut();
-            let mut buffer = ReadBuf::uninit(space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox) {
                 Poll::Pending => {
                     self.eager = false;
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(count)) => {
+                    self.eager = count >= READ_SMALL;
+                    count
+                }
             }
-            let count = buffer.filled().len();
-            let filled = buffer.filled().to_vec();
-            self.inbox.extend_from_slice(&filled);
-            self.eager = count >= READ_SMALL;
-            count
         } else {
             // on the stack: a client that says nothing takes no room
             let mut space = [MaybeUninit::<u8>::uninit(); READ_SMALL];

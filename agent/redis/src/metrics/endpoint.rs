@@ -7,7 +7,7 @@ use lamplighter_core::metrics::{
 use lamplighter_core::net::HostPort;
 
 use crate::endpoint::{HitSeries, Refusal};
-use crate::server::{Failure, Verdict};
+use crate::server::{Failure, Stage, Verdict};
 
 /// What the endpoint counts. Clones share the series.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub(crate) struct EndpointMetrics {
     private_connections: IntGauge,
     circuit: IntGauge,
     reauth: IntCounterVec,
+    notices: IntCounterVec,
+    renewals: IntCounter,
     leases: IntCounterVec,
     stale_fills: IntCounter,
     pub(crate) command_seconds: Histogram,
@@ -81,6 +83,8 @@ impl EndpointMetrics {
             private_connections: section.gauge("endpoint_private_connections", "Connections that belong to one client: WATCH, SUBSCRIBE, waiting commands, large values.")?,
             circuit: section.gauge("endpoint_circuits_open", "Servers that cannot be reached, for which commands are refused at once.")?,
             reauth: section.counters("endpoint_reauth_total", "New tokens shown on open connections, by outcome.", &["outcome"])?,
+            notices: section.counters("endpoint_maintenance_notices_total", "What Azure said about maintenance of Redis, by how far it is.", &["stage"])?,
+            renewals: section.counter("endpoint_renewals_total", "Connections changed for new ones ahead of a maintenance's end of them, and after a failover.")?,
             leases: section.counters("endpoint_leases_total", "Reads of missing keys under a lease, by what the client got.", &["outcome"])?,
             stale_fills: section.counter("endpoint_stale_fills_total", "Writes of values read before a newer write or delete, which were left out.")?,
             command_seconds: section.histogram(
@@ -106,6 +110,9 @@ impl EndpointMetrics {
         }
         for label in ["accepted", "refused"] {
             self.reauth.with_label_values(&[label]);
+        }
+        for label in Stage::LABELS {
+            self.notices.with_label_values(&[label]);
         }
         for label in LEASES {
             self.leases.with_label_values(&[label]);
@@ -193,6 +200,14 @@ impl EndpointMetrics {
     pub(crate) fn reauth(&self, accepted: bool) {
         let outcome = if accepted { "accepted" } else { "refused" };
         self.reauth.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn notice(&self, label: &str) {
+        self.notices.with_label_values(&[label]).inc();
+    }
+
+    pub(crate) fn renewed(&self) {
+        self.renewals.inc();
     }
 
     pub(crate) fn lease(&self, outcome: &str) {

@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use lamplighter_core::metrics::Histogram;
 use lamplighter_wire::redis::reply::{ReplyError, ReplyScanner};
 use lamplighter_wire::redis::write;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -25,7 +25,7 @@ use super::Common;
 use super::command::{Command, Target};
 use super::detour::{Detour, Detours, Verdict};
 use super::handle::{COMMAND_WEIGHT, Handle, Load};
-use super::stream::Stream;
+use super::stream::{Stream, push};
 use crate::endpoint::{Data, LARGE, LOOKS_MAX, Outbox};
 
 /// Bytes that may wait to be written before no more commands are taken over.
@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     messages: Option<Arc<Outbox>>,
     /// Whoever does not read what has come.
     full: Option<Arc<Outbox>>,
+    /// Clients that have got replies and are not told yet.
+    untold: Vec<Arc<Outbox>>,
 }
 
 impl Connection {
@@ -115,6 +117,7 @@ impl Connection {
             heard: Instant::now(),
             messages: None,
             full: None,
+            untold: Vec::new(),
         };
         (handle, connection)
     }
@@ -324,8 +327,28 @@ impl Connection {
         }
     }
 
-    /// Passes on what has come.
+    /// Passes on what has come; each client is woken once for all it got.
     fn read_replies(&mut self) -> Result<(), ReplyError> {
+        let passed = self.pass_on();
+        for outbox in self.untold.drain(..) {
+            outbox.tell();
+        }
+        passed
+    }
+
+    /// A reply for `outbox` is there, or a part of one.
+    fn put(&mut self, outbox: Arc<Outbox>, place: u64, data: Data<'_>, done: bool) {
+        let put = outbox.put(place, data, done);
+        let is_last = |last: &Arc<Outbox>| Arc::ptr_eq(last, &outbox);
+        if put.is_full {
+            self.full = Some(Arc::clone(&outbox));
+        }
+        if put.has_news && !self.untold.last().is_some_and(is_last) {
+            self.untold.push(outbox);
+        }
+    }
+
+    fn pass_on(&mut self) -> Result<(), ReplyError> {
         while !self.inbox.is_empty() && self.full.is_none() {
             let new = self.inbox.get(self.scanned..).unwrap_or_default();
             let fed = self.scanner.feed(new)?;
@@ -411,19 +434,11 @@ impl Connection {
                 if let Some(tally) = tally {
                     tally.count(self.inbox.get(..length).unwrap_or_default());
                 }
+                let reply = self.inbox.split_to(length);
                 if length < LARGE {
-                    outbox.add(
-                        place,
-                        Data::Copied(self.inbox.get(..length).unwrap_or_default()),
-                        true,
-                    );
-                    self.inbox.advance(length);
+                    self.put(outbox, place, Data::Copied(&reply), true);
                 } else {
-                    let reply = self.inbox.split_to(length).freeze();
-                    outbox.add(place, Data::Shared(reply), true);
-                }
-                if outbox.is_full() {
-                    self.full = Some(outbox);
+                    self.put(outbox, place, Data::Shared(reply.freeze()), true);
                 }
             }
             Target::Messages(outbox) => {
@@ -468,10 +483,10 @@ impl Connection {
                     tally.hit();
                 }
                 front.passed = true;
+                let (outbox, place) = (Arc::clone(outbox), *place);
                 let part = self.inbox.split_to(self.scanned).freeze();
                 self.scanned = 0;
-                outbox.add(*place, Data::Shared(part), false);
-                self.full = outbox.is_full().then(|| Arc::clone(outbox));
+                self.put(outbox, place, Data::Shared(part), false);
             }
             Target::Nobody => {
                 self.inbox.advance(self.scanned);
@@ -485,31 +500,4 @@ impl Connection {
 
 const fn of_reply(_: ReplyError) -> &'static str {
     "what came was no reply"
-}
-
-/// Writes some of what waits, and flushes when nothing is left; how much was written. Safe to cancel.
-async fn push(
-    writer: &mut WriteHalf<Stream>,
-    out: &mut VecDeque<Bytes>,
-    tail: &mut BytesMut,
-    unflushed: &mut bool,
-) -> std::io::Result<usize> {
-    if out.is_empty() && !tail.is_empty() {
-        out.push_back(tail.split().freeze());
-    }
-    let Some(front) = out.front_mut() else {
-        writer.flush().await?;
-        *unflushed = false;
-        return Ok(0);
-    };
-    let count = writer.write(front).await?;
-    *unflushed = true;
-    front.advance(count);
-    if front.is_empty() {
-        out.pop_front();
-    }
-    if count == 0 {
-        return Err(std::io::ErrorKind::WriteZero.into());
-    }
-    Ok(count)
 }

@@ -1,5 +1,5 @@
 //! Keeps one seat of a server taken: connects, runs the connection, shows it new tokens, looks after what it left behind, connects
-//! again. Opens connections.
+//! again. Changes it for a new one that has been made before, where the old one is known to end soon. Opens connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::command::{Command, Failure};
 use super::connection::{Connection, Leftover, SILENT};
-use super::handle::WeakHandle;
+use super::handle::{Handle, WeakHandle};
 use super::login::{Credentials, Fresh, LoginError, auth};
 use super::{Common, GRACE, Lanes, Server, Standing, unreachable};
 use crate::backoff::{Backoff, fraction};
@@ -27,6 +27,9 @@ const ATTEMPTS: [Duration; 2] = [Duration::from_millis(1500), Duration::from_mil
 
 /// How long before its end a token must have been replaced (Microsoft: at least three minutes).
 const REAUTH_BEFORE: Duration = Duration::from_secs(180);
+
+/// The most by which a connection is changed for a new one later than it could be, so that a fleet does not do it all at once.
+const RENEW_SPREAD: Duration = Duration::from_secs(2);
 
 /// The most by which the showing of a new token is put off, so that connections do not do it all at once.
 const REAUTH_SPREAD: Duration = Duration::from_secs(30);
@@ -73,8 +76,13 @@ async fn live(server: &Arc<Server>, lanes: &Arc<Lanes>, number: usize) {
         match attempt(server, lanes, failures, number).await {
             Ok(fresh) => {
                 (failures, reported) = (0, "");
-                let since = Instant::now();
-                let reason = occupy(server, lanes, number, fresh).await;
+                let mut since = Instant::now();
+                let mut ended = occupy(server, lanes, number, fresh).await;
+                while let Ended::Renewed(fresh) = ended {
+                    since = Instant::now();
+                    ended = occupy(server, lanes, number, *fresh).await;
+                }
+                let Ended::Lost(reason) = ended else { continue };
                 tracing::info!(server = %server.address, reason, "a connection to Redis has ended");
                 if since.elapsed() >= GOOD {
                     backoff.reset();
@@ -136,13 +144,16 @@ async fn connect(server: &Server, lanes: &Lanes, failures: usize) -> Result<Fres
     }
 }
 
-/// Runs a connection in its seat until it ends.
-async fn occupy(
-    server: &Arc<Server>,
-    lanes: &Arc<Lanes>,
-    number: usize,
-    fresh: Fresh,
-) -> &'static str {
+/// How a connection left its seat.
+enum Ended {
+    /// It is over.
+    Lost(&'static str),
+    /// It ends when what is on its way is answered; this one takes its place.
+    Renewed(Box<Fresh>),
+}
+
+/// Runs a connection in its seat until it ends or has a successor.
+async fn occupy(server: &Arc<Server>, lanes: &Arc<Lanes>, number: usize, fresh: Fresh) -> Ended {
     let common = &server.common;
     if !fresh.version.is_empty() {
         server.version.store(Arc::new(fresh.version));
@@ -160,9 +171,18 @@ async fn occupy(
     }
     let weak = handle.downgrade();
     drop(handle);
-    let mut work = Box::pin(run(connection, weak.clone(), fresh.token, common));
+    let (theirs, token, own) = (weak.clone(), fresh.token, Arc::clone(common));
+    let mut work = Box::pin(async move {
+        let leftover = run(connection, theirs, token, &own).await;
+        own.metrics.disconnected();
+        leftover
+    });
     let leftover = tokio::select! {
         leftover = &mut work => leftover,
+        fresh = Box::pin(successor(server, lanes)) => {
+            retire(weak.upgrade(), work, common);
+            return Ended::Renewed(Box::new(fresh));
+        }
         () = server.gone.cancelled() => {
             // what is on its way is still answered
             if let Some(handle) = weak.upgrade() {
@@ -172,7 +192,6 @@ async fn occupy(
         }
     };
     seat.0.store(None);
-    common.metrics.disconnected();
     if number < lanes.shared.len() && !lanes.is_up() {
         lanes.standing.send_replace(Standing::Trying);
     }
@@ -181,7 +200,43 @@ async fn occupy(
         server.suspect();
     }
     look_after(leftover, common);
-    reason
+    Ended::Lost(reason)
+}
+
+/// A connection to take the place of one that still works, once that is asked for. Where none can be made, the old one stays.
+async fn successor(server: &Server, lanes: &Lanes) -> Fresh {
+    let mut renewals = server.renewals.subscribe();
+    loop {
+        if renewals.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(RENEW_SPREAD.mul_f64(fraction())).await;
+        match connect(server, lanes, 0).await {
+            Ok(fresh) => return fresh,
+            Err(error) => {
+                server.common.metrics.connect_error(error.label());
+                tracing::warn!(server = %server.address, "a connection to Redis is kept, no other could be made: {}", chain(&error));
+            }
+        }
+    }
+}
+
+/// Gives no more commands to a connection, and lets it end when those on their way are answered.
+fn retire(
+    handle: Option<Handle>,
+    work: impl Future<Output = Leftover> + Send + 'static,
+    common: &Arc<Common>,
+) {
+    common.metrics.renewed();
+    let own = Arc::clone(common);
+    common.tasks.spawn("retired upstream", async move {
+        if let Some(handle) = &handle {
+            handle.replace();
+        }
+        // without its handle it would end at once, and leave those on their way without an answer
+        look_after(work.await, &own);
+        drop(handle);
+    });
 }
 
 /// Runs a connection and shows it new tokens, in the order of its stream.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::identity::{Token, TokenError, TokenSource};
 use lamplighter_core::net::{DialError, DialOptions, HostPort, dial};
@@ -13,7 +13,7 @@ use lamplighter_wire::redis::reply::{ReplyError, ReplyScanner, elements, error, 
 use lamplighter_wire::redis::{Protocol, write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::stream::Stream;
+use super::stream::{Stream, buffered};
 
 /// How the endpoint says who it is.
 #[derive(Debug, Clone)]
@@ -129,12 +129,12 @@ impl Approach {
         let (hello, token) = self.introduction().await?;
         let tcp = dial(address, &self.options).await?;
         let mut stream = match &self.tls {
-            Some(tls) => Stream::Right(Box::new(tls.connect(name, tcp).await?)),
+            Some(tls) => Stream::Right(Box::new(tls.connect(name, buffered(tcp)).await?)),
             None => Stream::Left(tcp),
         };
         let mut out = BytesMut::new();
         out.extend_from_slice(&hello);
-        let mut replies = usize::from(!hello.is_empty());
+        let mut replies = 1;
         match protocol {
             Protocol::Resp2 => write::put_request(&mut out, &["HELLO", "2"]),
             Protocol::Resp3 => write::put_request(&mut out, &["HELLO", "3"]),
@@ -144,21 +144,19 @@ impl Approach {
             replies += 1;
         }
         write::put_request(&mut out, &["PING"]);
-        replies += 2;
         stream.write_all(&out).await?;
         stream.flush().await?;
-        let replies = read(&mut stream, replies).await?;
-        let mut replies = replies.into_iter();
+        let mut answers = Replies::default();
         if !hello.is_empty() {
-            accept(&replies.next().unwrap_or_default())?;
+            accept(&answers.next(&mut stream).await?)?;
         }
-        let hello = replies.next().unwrap_or_default();
+        let hello = answers.next(&mut stream).await?;
         // before 6.0 there was no HELLO, and RESP2 was all there was
         if protocol == Protocol::Resp3 || !is_unknown(&hello) {
             accept(&hello)?;
         }
-        for reply in replies {
-            accept(&reply)?;
+        for _ in 0..replies {
+            accept(&answers.next(&mut stream).await?)?;
         }
         Ok(Fresh {
             stream,
@@ -167,9 +165,9 @@ impl Approach {
         })
     }
 
-    async fn introduction(&self) -> Result<(bytes::Bytes, Option<Token>), LoginError> {
+    async fn introduction(&self) -> Result<(Bytes, Option<Token>), LoginError> {
         match &self.credentials {
-            Credentials::None => Ok((bytes::Bytes::new(), None)),
+            Credentials::None => Ok((Bytes::new(), None)),
             Credentials::Password { user, file, dirs } => {
                 Ok((auth(user.as_deref(), &dirs.read(file)?), None))
             }
@@ -183,28 +181,34 @@ impl Approach {
     }
 }
 
-/// Reads so many whole replies, and not a byte more than the server has sent for them.
-async fn read(stream: &mut Stream, count: usize) -> Result<Vec<Vec<u8>>, LoginError> {
-    let mut buffer = BytesMut::with_capacity(4096);
-    let mut found = Vec::with_capacity(count);
-    let mut scanner = ReplyScanner::new();
-    let mut scanned = 0;
-    while found.len() < count {
-        let fed = scanner.feed(buffer.get(scanned..).unwrap_or_default())?;
-        scanned += fed.consumed;
-        if fed.complete {
-            found.push(buffer.split_to(scanned).to_vec());
-            scanned = 0;
-            continue;
-        }
-        if stream.read_buf(&mut buffer).await? == 0 {
-            return Err(LoginError::Closed);
-        }
-    }
-    Ok(found)
+/// Replies as they come over a stream.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    buffer: BytesMut,
+    scanner: ReplyScanner,
+    scanned: usize,
 }
 
-fn accept(reply: &[u8]) -> Result<(), LoginError> {
+impl Replies {
+    /// The next whole one. Safe to cancel.
+    pub(super) async fn next(&mut self, stream: &mut Stream) -> Result<Bytes, LoginError> {
+        loop {
+            let new = self.buffer.get(self.scanned..).unwrap_or_default();
+            let fed = self.scanner.feed(new)?;
+            self.scanned += fed.consumed;
+            if fed.complete {
+                let length = std::mem::take(&mut self.scanned);
+                return Ok(self.buffer.split_to(length).freeze());
+            }
+            self.buffer.reserve(1024);
+            if stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(LoginError::Closed);
+            }
+        }
+    }
+}
+
+pub(super) fn accept(reply: &[u8]) -> Result<(), LoginError> {
     let Some(text) = error(reply) else {
         return Ok(());
     };

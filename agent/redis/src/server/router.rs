@@ -13,7 +13,7 @@ use lamplighter_core::net::HostPort;
 use lamplighter_wire::redis::keys::SLOTS;
 use lamplighter_wire::redis::reply::{elements, integer, string};
 use lamplighter_wire::redis::{Protocol, write};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::command::{Command, Failure};
 use super::connection::Connection;
@@ -53,7 +53,6 @@ pub(crate) struct Router {
     map: ArcSwap<Map>,
     /// Grows with each map.
     known: watch::Sender<u64>,
-    stale: Notify,
     /// Held while the map is replaced.
     changing: Mutex<()>,
 }
@@ -78,7 +77,6 @@ impl Router {
         let router = Arc::new(Self {
             map: ArcSwap::from_pointee(Map::default()),
             known: watch::Sender::new(0),
-            stale: Notify::new(),
             changing: Mutex::default(),
             config,
             common,
@@ -134,7 +132,7 @@ impl Router {
         let mut known = self.known.subscribe();
         drop(tokio::time::timeout(GRACE, known.wait_for(|version| *version > 0)).await);
         self.server(slot).ok_or_else(|| {
-            self.stale.notify_one();
+            self.common.stale.notify_one();
             unreachable("no server of the cluster has this slot, or the cluster could not be asked")
         })
     }
@@ -178,7 +176,7 @@ impl Router {
             let pause = if reported { REFRESH_MIN * 2 } else { REFRESH };
             tokio::select! {
                 () = tasks.draining() => return,
-                () = self.stale.notified() => {}
+                () = self.common.stale.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             tokio::time::sleep(REFRESH_MIN).await;
@@ -356,7 +354,7 @@ impl Router {
             Verdict::Moved { slot, address } => match target(address) {
                 Some(address) => {
                     let server = self.patch(*slot, &address);
-                    self.stale.notify_one();
+                    self.common.stale.notify_one();
                     self.send_to(&server, detour.command, AGAIN).await;
                 }
                 None => detour.give_up(),
@@ -374,7 +372,7 @@ impl Router {
                 for server in self.servers() {
                     server.replace_connections();
                 }
-                self.stale.notify_one();
+                self.common.stale.notify_one();
                 self.send_within(detour.command, AGAIN).await;
             }
             Verdict::NotNow if self.common.misses => {
@@ -388,7 +386,7 @@ impl Router {
     async fn ask(&self, address: &HostPort, mut detour: Detour) {
         let Some(server) = self.servers().into_iter().find(|s| s.address == *address) else {
             // the server that takes the slot over is not in the map yet
-            self.stale.notify_one();
+            self.common.stale.notify_one();
             tokio::time::sleep(REFRESH_MIN * 2).await;
             return match self.servers().into_iter().find(|s| s.address == *address) {
                 Some(_) => Box::pin(self.ask(address, detour)).await,

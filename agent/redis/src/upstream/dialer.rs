@@ -187,9 +187,9 @@ impl Dialer {
             Credentials::Identity { user, tokens } => {
                 let token = tokens.wait(self.options.connect_timeout).await?;
                 info = info.set_password(token.secret().expose_str()?);
-                if let Some(user) = user.as_deref().or_else(|| token.object_id()) {
-                    info = info.set_username(user);
-                }
+                let user = user.as_deref().or_else(|| token.object_id());
+                // without a name it would be taken for the default user's password
+                info = info.set_username(user.ok_or(ConnectError::NoUser)?);
             }
         }
         Ok(info)

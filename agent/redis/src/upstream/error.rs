@@ -19,6 +19,10 @@ pub(crate) enum ConnectError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(
+        "the token does not say whose it is; write user = \"...\" with the identity's object id"
+    )]
+    NoUser,
     #[error("the password is not text")]
     Password(#[from] NotText),
     #[error("Redis refused the user or password: check user and password_file")]
@@ -53,7 +57,7 @@ impl ConnectError {
         match self {
             Self::Dial(_) => "dial",
             Self::Tls(_) => "tls",
-            Self::Secret(_) | Self::Token(_) | Self::Password(_) => "secret",
+            Self::Secret(_) | Self::Token(_) | Self::NoUser | Self::Password(_) => "secret",
             Self::Auth(_) => "auth",
             Self::Handshake(_) | Self::Closed => "handshake",
             Self::Timeout(_) => "timeout",
@@ -64,7 +68,7 @@ impl ConnectError {
     pub(crate) const fn is_operators(&self) -> bool {
         matches!(
             self,
-            Self::Auth(_) | Self::Secret(_) | Self::Password(_) | Self::Tls(_)
+            Self::Auth(_) | Self::Secret(_) | Self::NoUser | Self::Password(_) | Self::Tls(_)
         )
     }
 }

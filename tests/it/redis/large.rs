@@ -8,8 +8,9 @@ use crate::cache::agent::{peak_kib, with_endpoint};
 use crate::cache::{SOON, tls_redis};
 use crate::support::poll;
 
-/// What a client may leave unread, and the buffers on both sides.
-const ROOM_KIB: u64 = 32 * 1024;
+/// What a client may leave unread (16 MiB), the buffers on both sides, and what the allocator makes of them; less than the smallest
+/// value that is tried, which is never held whole.
+const ROOM_KIB: u64 = 56 * 1024;
 
 const CHUNK: usize = 1 << 20;
 

@@ -226,7 +226,7 @@ impl Busy {
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(WRITE_SIZE) {
-            self.0.thread.waits();
+            self.0.thread.sends(part.len());
             let written = self.0.stream.write(part).await;
             self.0.thread.rests();
             written?;

@@ -33,6 +33,15 @@ const ASK: Duration = Duration::from_secs(2);
 /// After so long without a byte the server is asked whether it works on a statement at all, and again after each further such time.
 const DOUBT: Duration = Duration::from_secs(10);
 
+/// A large statement may be on its way in the buffers of both sides, small as it is compressed, while its server is still reading it and
+/// says that it works on nothing: so much more time for each of its bytes, which makes a second for a MiB.
+const DOUBT_EACH: Duration = Duration::from_micros(1);
+
+/// After which time a statement of so many bytes is asked about.
+fn doubt_after(sent: u64) -> Duration {
+    DOUBT + DOUBT_EACH.saturating_mul(u32::try_from(sent).unwrap_or(u32::MAX))
+}
+
 /// What a pool knows of its server's silence.
 #[derive(Debug, Default)]
 pub(super) struct Vigil {
@@ -175,7 +184,8 @@ impl Pool {
     /// The server answers: does it still work on what has been silent for long? Returns the connection on which it was asked.
     async fn settle_doubts(&self, asking: Idle, doubts: &mut Vec<Doubt>) -> Option<Idle> {
         let peer = asking.peer();
-        let is_doubtful = |it: &Waiting| it.waited >= DOUBT && it.has_own_id && it.peer == peer;
+        let is_doubtful =
+            |it: &Waiting| it.waited >= doubt_after(it.sent) && it.has_own_id && it.peer == peer;
         let waiting = self.account.threads.waiting();
         follow(doubts, waiting.into_iter().filter(is_doubtful));
         let mut asking = asking;

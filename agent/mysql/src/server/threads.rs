@@ -31,6 +31,8 @@ struct Watched {
     lifeline: Lifeline,
     /// Since when it waits for the server, in microseconds since [`Threads::began`] and at least 1; 0: it does not.
     waits: AtomicU64,
+    /// Bytes sent to the server since it said something last.
+    sent: AtomicU64,
     /// What it waits for does no harm if it is asked again elsewhere.
     harmless: AtomicBool,
     /// The server knows the connection by the id of its greeting: nothing in between has changed it.
@@ -44,6 +46,8 @@ pub(crate) struct Waiting {
     /// Another number for each thing it waits for.
     pub(crate) since: u64,
     pub(crate) waited: Duration,
+    /// Bytes of what it waits for, before they were compressed.
+    pub(crate) sent: u64,
     pub(crate) harmless: bool,
     pub(crate) has_own_id: bool,
     pub(crate) peer: SocketAddr,
@@ -64,6 +68,7 @@ impl Threads {
         let watched = Arc::new(Watched {
             lifeline,
             waits: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             harmless: AtomicBool::new(false),
             has_own_id: AtomicBool::new(false),
         });
@@ -112,6 +117,7 @@ impl Threads {
                 id: *id,
                 since,
                 waited: Duration::from_micros(now.saturating_sub(since)),
+                sent: watched.sent.load(Ordering::Relaxed),
                 harmless: watched.harmless.load(Ordering::Relaxed),
                 has_own_id: watched.has_own_id.load(Ordering::Relaxed),
                 peer: watched.lifeline.peer(),
@@ -155,6 +161,13 @@ impl Thread {
         self.watched.waits.store(self.all.now(), Ordering::Relaxed);
     }
 
+    /// It waits until so many bytes are on their way to the server.
+    pub(super) fn sends(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.watched.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.waits();
+    }
+
     /// It does not wait any more.
     pub(super) fn rests(&self) {
         self.watched.waits.store(0, Ordering::Relaxed);
@@ -163,6 +176,7 @@ impl Thread {
     /// The server said something.
     pub(super) fn hears(&self) {
         self.rests();
+        self.watched.sent.store(0, Ordering::Relaxed);
         self.all.note_heard();
     }
 

@@ -7,6 +7,7 @@ fn waiting(since: u64, seconds: u64) -> Waiting {
         id: 7,
         since,
         waited: Duration::from_secs(seconds),
+        sent: 0,
         harmless: false,
         has_own_id: true,
         peer: "127.0.0.1:3306".parse().unwrap(),
@@ -26,6 +27,13 @@ fn a_statement_is_given_up_when_the_server_twice_does_not_know_of_it() {
     assert_eq!(at(21, true), Some(false), "or begun");
     assert_eq!(at(31, false), Some(false));
     assert_eq!(at(32, false), Some(true));
+}
+
+#[test]
+fn a_server_may_take_longer_to_read_what_is_large() {
+    assert_eq!(doubt_after(0), DOUBT);
+    let seconds = doubt_after(17 << 20).as_secs();
+    assert!((27..29).contains(&seconds), "{seconds}");
 }
 
 #[test]

@@ -43,10 +43,13 @@ fn silence_is_counted_while_somebody_waits_and_ends_with_any_word() {
 fn only_what_still_waits_for_the_same_is_cut() {
     let all = Arc::new(Threads::default());
     let (one, mut ours) = thread(&all, 1);
+    one.sends(3);
+    one.sends(4);
     one.waits();
     let [before] = all.waiting()[..] else {
         panic!("one waits");
     };
+    assert_eq!(before.sent, 7);
     one.hears();
     pass(&all, 1);
     one.waits();

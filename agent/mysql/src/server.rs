@@ -7,6 +7,7 @@ mod bucket;
 mod compressed;
 pub(crate) mod credential;
 mod login;
+mod preparing;
 mod statements;
 mod stream;
 mod threads;
@@ -380,27 +381,6 @@ impl Busy {
     pub(crate) async fn ask(&mut self, sql: &[u8]) -> io::Result<(Completion, BytesMut)> {
         self.send(&query(self.0.capabilities, sql)).await?;
         self.receive_row(ReplyShape::Query).await
-    }
-
-    /// Prepares a statement unless it is prepared for parameters of these types; the server's id of it, or the reply by which it refused.
-    pub(crate) async fn prepare(
-        &mut self,
-        wanted: &Wanted,
-        types: &[u8],
-    ) -> io::Result<Result<u32, Completion>> {
-        if let Some(id) = self.0.statements.find(wanted, types) {
-            return Ok(Ok(id));
-        }
-        let text = wanted.template.text.clone();
-        match self.prepare_text(&text).await? {
-            Ok((id, _, _)) => {
-                self.keep_prepared(wanted.clone(), id);
-                // what it is executed with from now on
-                self.0.statements.find(wanted, types);
-                Ok(Ok(id))
-            }
-            Err(refused) => Ok(Err(refused)),
-        }
     }
 
     /// Prepares a text; the server's id of the statement and what it says of it, or the reply by which it refused.

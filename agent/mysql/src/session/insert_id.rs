@@ -35,5 +35,6 @@ pub(super) fn touches_insert_id(statement: &Statement) -> bool {
         .union(Traits::UNKNOWN_FUNCTION)
         .union(Traits::MULTI_STATEMENT);
     statement.traits.intersects(BY)
-        || matches!(statement.kind, Kind::Call | Kind::Execute | Kind::Other)
+        // from XA START on nothing of ours can be said on its connection
+        || matches!(statement.kind, Kind::Call | Kind::Execute | Kind::Other | Kind::Xa)
 }

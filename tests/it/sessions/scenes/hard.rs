@@ -115,6 +115,60 @@ fn pieces() -> Vec<(usize, Op)> {
     scene
 }
 
+/// Statements mean the schema in which they were prepared, whatever schema is used when they are executed.
+fn another_schema() -> Vec<(usize, Op)> {
+    let schema = |name: &str| Op::InitDb(name.to_owned());
+    let long_data = Op::LongData {
+        slot: 0,
+        param: 0,
+        bytes: b"1".to_vec(),
+    };
+    let mut scene = Vec::new();
+    for client in [0, 1] {
+        let sql = "SELECT v FROM kv WHERE id = ?";
+        let arrives = [Op::Reconnect(SHAPE), schema("app"), prepare(0, sql)];
+        scene.extend(arrives.map(|op| (client, op)));
+    }
+    for name in ["test", "app", "test"] {
+        for param in [
+            Param::Int(7),
+            Param::Text(b"x".to_vec()),
+            Param::Double(1.5),
+        ] {
+            scene.extend([(0, schema(name)), (0, execute(0, vec![param], true))]);
+        }
+        scene.extend([
+            (0, long_data.clone()),
+            (0, execute(0, vec![Param::Long], true)),
+            (0, Op::sql("SELECT DATABASE(), v FROM kv WHERE id = 1")),
+        ]);
+    }
+    // the server reports a change of session state there, so the client keeps its connection
+    scene.push((0, Op::Reconnect(SHAPE)));
+    scene.push((1, execute(0, vec![Param::Int(1)], true)));
+    scene
+}
+
+/// Somebody else's number is on the connection on which an XA transaction begins.
+fn insert_id_in_xa() -> Vec<(usize, Op)> {
+    let mut scene = vec![(0, Op::Reconnect(SHAPE)), (1, Op::Reconnect(SHAPE))];
+    for (client, sql) in [
+        (0, "SELECT LAST_INSERT_ID(77)"),
+        (0, "SELECT 1"),
+        (1, "SELECT LAST_INSERT_ID(5)"),
+        (1, "SELECT 1"),
+        (0, "XA START 'one'"),
+        (0, "SELECT LAST_INSERT_ID() + 0"),
+        (0, "XA END 'one'"),
+        (0, "XA ROLLBACK 'one'"),
+        (0, "SELECT @@last_insert_id, @@identity"),
+        (1, "SELECT LAST_INSERT_ID() + 0"),
+    ] {
+        scene.push((client, Op::sql(sql)));
+    }
+    scene
+}
+
 /// One client's statements each, played alone.
 const ALONE: [(&str, &[&str]); 6] = [
     (
@@ -222,6 +276,7 @@ fn hidden_text() -> Vec<(usize, Op)> {
 fn what_is_hard_for_a_pool_is_answered_as_by_a_server() {
     let stage = Stage::open(&format!(
         "CREATE TABLE app.changing (id INT PRIMARY KEY, n INT); INSERT INTO app.changing VALUES (1, 1), (2, NULL);
+         CREATE TABLE test.kv (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO test.kv VALUES (1, 'of test');
          GRANT ALL ON going.* TO {}@'%';",
         APP.0
     ));
@@ -249,6 +304,8 @@ fn what_is_hard_for_a_pool_is_answered_as_by_a_server() {
     for (name, statements) in ALONE {
         stage.play(name, &alone(statements));
     }
+    stage.play("another schema", &another_schema());
+    stage.play("an insert id in XA", &insert_id_in_xa());
     stage.play("definitions that change", &definitions_change());
     stage.play("pieces of a parameter", &pieces());
 }

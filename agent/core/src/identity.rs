@@ -200,12 +200,16 @@ impl TokenSource {
         }
     }
 
-    /// Resolves with each new token, starting with the one after now; for whoever has to tell connections that are open.
+    /// Resolves with each token other than `shown`, the newest first, also if it came before now; for whoever has to tell a
+    /// connection that was made with `shown`.
     #[must_use]
-    pub fn changes(&self) -> TokenChanges {
+    pub fn changes_after(&self, shown: &Token) -> TokenChanges {
         let mut shelf = self.shelf.clone();
-        let seen = shelf.borrow_and_update().token.clone();
-        TokenChanges { shelf, seen }
+        shelf.mark_changed();
+        TokenChanges {
+            shelf,
+            seen: shown.clone(),
+        }
     }
 
     async fn wait_for(
@@ -240,7 +244,7 @@ fn valid(shelf: &Shelf) -> Option<Token> {
 #[derive(Debug)]
 pub struct TokenChanges {
     shelf: watch::Receiver<Shelf>,
-    seen: Option<Token>,
+    seen: Token,
 }
 
 impl TokenChanges {
@@ -250,9 +254,9 @@ impl TokenChanges {
             self.shelf.changed().await.ok()?;
             let token = self.shelf.borrow_and_update().token.clone();
             if let Some(token) = token
-                && !self.seen.as_ref().is_some_and(|seen| seen.is_same(&token))
+                && !self.seen.is_same(&token)
             {
-                self.seen = Some(token.clone());
+                self.seen = token.clone();
                 return Some(token);
             }
         }

@@ -15,6 +15,7 @@ mod login;
 mod maintenance;
 mod notice;
 mod private;
+mod renewal;
 mod router;
 mod stream;
 
@@ -35,6 +36,7 @@ pub(crate) use handle::{Handle, Refused};
 pub(crate) use login::{Approach, Credentials};
 pub(crate) use notice::{Stage, is_azures};
 pub(crate) use private::{PinError, Private, PrivatePool};
+pub(crate) use renewal::Renewal;
 pub(crate) use router::{Router, RouterConfig};
 
 use crate::metrics::EndpointMetrics;

@@ -28,6 +28,12 @@ fn a_new_token_is_shown_on_open_connections_and_a_refused_one_costs_nothing() {
     let endpoint = Endpoint::with_tokens(&redis, source);
     let mut client = endpoint.client();
     client.expect("SET k v", "+OK");
+    // whoever only listens is not told of it
+    let mut listener = endpoint.client();
+    listener.expect(
+        "SUBSCRIBE news",
+        "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1",
+    );
     let reauth =
         |outcome: &str| endpoint.metric(&format!("endpoint_reauth_total{{outcome=\"{outcome}\"}}"));
     redis.cli(&["ACL", "SETUSER", "oid", ">second"]);
@@ -42,6 +48,11 @@ fn a_new_token_is_shown_on_open_connections_and_a_refused_one_costs_nothing() {
     poll::until(SOON, "it to be refused", || reauth("refused") >= 3.0);
     client.expect("GET k", "$1\r\nv");
     assert_eq!(endpoint.metric("upstream_connects_total"), connects);
+    redis.cli(&["PUBLISH", "news", "hello"]);
+    assert_eq!(
+        listener.reply(),
+        "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n"
+    );
     let users = redis.cli(&["CLIENT", "LIST"]);
     assert!(
         users

@@ -82,7 +82,7 @@ impl EndpointMetrics {
             connections: section.gauge("endpoint_upstream_connections", "Connections of the endpoint to Redis.")?,
             private_connections: section.gauge("endpoint_private_connections", "Connections that belong to one client: WATCH, SUBSCRIBE, waiting commands, large values.")?,
             circuit: section.gauge("endpoint_circuits_open", "Servers that cannot be reached, for which commands are refused at once.")?,
-            reauth: section.counters("endpoint_reauth_total", "New tokens shown on open connections, by outcome.", &["outcome"])?,
+            reauth: section.counters("endpoint_reauth_total", "New tokens shown on open connections, the control connection among them, by outcome.", &["outcome"])?,
             notices: section.counters("endpoint_maintenance_notices_total", "What Azure said about maintenance of Redis, by how far it is.", &["stage"])?,
             renewals: section.counter("endpoint_renewals_total", "Connections changed for new ones ahead of a maintenance's end of them, and after a failover.")?,
             leases: section.counters("endpoint_leases_total", "Reads of missing keys under a lease, by what the client got.", &["outcome"])?,

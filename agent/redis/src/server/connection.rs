@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Common;
-use super::command::{Command, Target};
+use super::command::{Command, Failure, Target};
 use super::detour::{Detour, Detours, Verdict};
 use super::handle::{COMMAND_WEIGHT, Handle, Load};
 use super::stream::{Stream, push};
@@ -256,9 +256,21 @@ impl Connection {
         self.waiting.is_empty() && self.messages.is_none() && self.queue.is_empty()
     }
 
+    /// Whether each reply that comes is a message for the client that has the connection to itself.
+    fn has_subscribed(&self) -> bool {
+        let asks = |it: &InFlight| matches!(it.command.target, Target::Messages(_));
+        self.messages.is_some() || self.waiting.iter().any(asks)
+    }
+
     fn take_over(&mut self, command: Command, now: Instant) {
         let begins = self.accepted;
         let size = command.bytes.len();
+        if matches!(command.target, Target::Task(_)) && self.has_subscribed() {
+            // Redis would refuse it, and tell the client
+            self.lighten(size + COMMAND_WEIGHT);
+            let reason = Arc::from("the connection has subscribed");
+            return command.fail(&Failure::Unreachable(reason), false);
+        }
         self.accepted += u64::try_from(size).unwrap_or_default();
         self.out_len += size;
         if size >= OUT_LARGE {

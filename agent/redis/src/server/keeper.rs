@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::command::{Command, Failure};
 use super::connection::{Connection, Leftover, SILENT};
 use super::handle::{Handle, WeakHandle};
-use super::login::{Credentials, Fresh, LoginError, auth};
+use super::login::{Fresh, LoginError, auth};
+use super::renewal::Renewal;
 use super::{Common, GRACE, Lanes, Server, Standing, unreachable};
 use crate::backoff::{Backoff, fraction};
 
@@ -25,14 +26,8 @@ const GOOD: Duration = Duration::from_secs(1);
 /// The limits of attempts after the first: a black hole must not hide for long that the server is back.
 const ATTEMPTS: [Duration; 2] = [Duration::from_millis(1500), Duration::from_millis(1500)];
 
-/// How long before its end a token must have been replaced (Microsoft: at least three minutes).
-const REAUTH_BEFORE: Duration = Duration::from_secs(180);
-
 /// The most by which a connection is changed for a new one later than it could be, so that a fleet does not do it all at once.
 const RENEW_SPREAD: Duration = Duration::from_secs(2);
-
-/// The most by which the showing of a new token is put off, so that connections do not do it all at once.
-const REAUTH_SPREAD: Duration = Duration::from_secs(30);
 
 /// Never ends but with the agent or the server's part in the cluster.
 pub(super) async fn keep(server: Arc<Server>, lanes: Arc<Lanes>, number: usize) {
@@ -247,35 +242,23 @@ pub(super) async fn run(
     common: &Common,
 ) -> Leftover {
     let reauth = async {
-        if let (Some(token), Credentials::Identity { user, tokens }) =
-            (token, &common.approach.credentials)
-        {
-            let mut changes = tokens.changes();
-            let mut shown = token;
-            while let Some(token) = changes.next().await {
-                tokio::time::sleep(put_off(shown.remaining())).await;
-                let user = user
-                    .as_deref()
-                    .or_else(|| token.object_id())
-                    .unwrap_or_default();
-                let request = auth(Some(user), token.secret());
+        if let Some(mut renewal) = Renewal::of(&common.approach.credentials, token) {
+            loop {
+                let token = renewal.due().await;
+                let request = auth(Some(renewal.user(&token)), token.secret());
                 let (command, answer) = Command::task(request, 1, Duration::from_secs(5));
                 let Some(open) = handle.upgrade() else { break };
                 if open.submit(vec![command]).await.is_err() {
                     break;
                 }
                 drop(open);
-                let accepted = matches!(answer.await, Ok(Ok(reply)) if reply.starts_with(b"+"));
+                let Ok(Ok(reply)) = answer.await else {
+                    renewal.postpone();
+                    continue;
+                };
+                let accepted = reply.starts_with(b"+");
                 common.metrics.reauth(accepted);
-                if accepted {
-                    shown = token;
-                } else {
-                    // the old one is good until it ends; another is asked for
-                    tokens.reject(&token);
-                    tracing::warn!(
-                        "Redis refused a new token; the connection goes on with the old one"
-                    );
-                }
+                renewal.answered(accepted);
             }
         }
         std::future::pending::<()>().await;
@@ -284,12 +267,6 @@ pub(super) async fn run(
         leftover = Box::pin(connection.run()) => leftover,
         () = reauth => Leftover { reason: "", unsent: Vec::new(), sent: Vec::new() },
     }
-}
-
-/// How long the showing of a new token is put off when the old one is valid for `remaining`.
-fn put_off(remaining: Duration) -> Duration {
-    let room = remaining.saturating_sub(REAUTH_BEFORE) / 2;
-    room.min(REAUTH_SPREAD).mul_f64(fraction())
 }
 
 /// What was not sent, and what only reads, gets one more chance; the rest is told.
@@ -321,22 +298,4 @@ fn again(mut command: Command, failure: &Failure, common: &Common) {
     }
     command.detours += 1;
     common.detours.again(command, failure);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_token_is_shown_three_minutes_before_the_old_one_ends() {
-        for seconds in [0, 60, 181, 240, 3600, 86_400] {
-            let remaining = Duration::from_secs(seconds);
-            let off = put_off(remaining);
-            assert!(off <= REAUTH_SPREAD);
-            assert!(
-                seconds <= 180 || remaining - off >= REAUTH_BEFORE,
-                "{seconds}: {off:?}"
-            );
-        }
-    }
 }

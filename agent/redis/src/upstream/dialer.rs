@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lamplighter_core::config::SecretDirs;
-use lamplighter_core::identity::TokenSource;
+use lamplighter_core::identity::{Token, TokenSource};
 use lamplighter_core::net::{DialError, DialOptions, HostPort, dial};
 use lamplighter_core::secret::SecretError;
 use lamplighter_core::tls::{TlsClient, TlsError};
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::ConnectError;
 use crate::config::{Auth, Config};
 use crate::endpoint::Shared;
-use crate::server::{Approach, Credentials};
+use crate::server::{Approach, Credentials, Renewal};
 
 /// Plain or TLS.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -27,6 +27,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 pub(crate) struct Connected {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) driver: Driver,
+    /// The tokens that are to be shown on it later.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 /// Moves the bytes of a connection until it ends.
@@ -123,7 +125,7 @@ impl Dialer {
         &self,
         response_timeout: Duration,
     ) -> Result<Connected, ConnectError> {
-        let info = self.connection_info().await?;
+        let (info, token) = self.connection_info().await?;
         let stream = self.stream().await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
@@ -136,7 +138,11 @@ impl Dialer {
             pong = ping(&mut first) => pong.map_err(ConnectError::of_setup)?,
             () = &mut driver => return Err(ConnectError::Closed),
         }
-        Ok(Connected { connection, driver })
+        Ok(Connected {
+            connection,
+            driver,
+            renewal: Renewal::of(&self.credentials, token),
+        })
     }
 
     /// A stream on which RESP can be spoken; not yet authenticated.
@@ -171,18 +177,19 @@ impl Dialer {
         }
     }
 
-    async fn connection_info(&self) -> Result<RedisConnectionInfo, ConnectError> {
+    async fn connection_info(&self) -> Result<(RedisConnectionInfo, Option<Token>), ConnectError> {
         let mut info = RedisConnectionInfo::default()
             .set_db(i64::from(self.db))
             .set_skip_set_lib_name();
         match &self.credentials {
-            Credentials::None => {}
+            Credentials::None => Ok((info, None)),
             Credentials::Password { user, file, dirs } => {
                 let secret = dirs.read(file)?;
                 info = info.set_password(secret.expose_str()?);
                 if let Some(user) = user {
                     info = info.set_username(user);
                 }
+                Ok((info, None))
             }
             Credentials::Identity { user, tokens } => {
                 let token = tokens.wait(self.options.connect_timeout).await?;
@@ -190,8 +197,8 @@ impl Dialer {
                 let user = user.as_deref().or_else(|| token.object_id());
                 // without a name it would be taken for the default user's password
                 info = info.set_username(user.ok_or(ConnectError::NoUser)?);
+                Ok((info, Some(token)))
             }
         }
-        Ok(info)
     }
 }

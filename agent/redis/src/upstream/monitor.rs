@@ -15,6 +15,7 @@ use super::dialer::ping;
 use super::{ConnectError, Dialer, UpstreamError};
 use crate::backoff::{Backoff, splayed};
 use crate::metrics::Metrics;
+use crate::server::Renewal;
 
 /// First and longest pause between two attempts to connect. Azure limits the rate of new connections, hence the jitter.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
@@ -137,6 +138,7 @@ impl Monitor {
         Ok(Open {
             connection: connected.connection,
             closed,
+            renewal: connected.renewal,
         })
     }
 
@@ -145,6 +147,7 @@ impl Monitor {
         let Open {
             mut connection,
             closed,
+            mut renewal,
         } = open;
         self.publish.send_replace(Some(connection.clone()));
         loop {
@@ -152,6 +155,10 @@ impl Monitor {
                 () = closed.cancelled() => return Lost::Closed,
                 // a demoted primary answers PING and refuses writes: only a new connection finds its successor
                 () = self.suspicion.notified() => return Lost::Suspected,
+                shown = reauth(&mut connection, renewal.as_mut()) => {
+                    self.metrics.endpoint.reauth(shown);
+                    continue;
+                }
                 () = tokio::time::sleep(splayed(self.ping_interval)) => {}
             }
             let started = tokio::time::Instant::now();
@@ -170,6 +177,28 @@ impl Monitor {
 struct Open {
     connection: MultiplexedConnection,
     closed: CancellationToken,
+    renewal: Option<Renewal>,
+}
+
+/// Shows the next token once it is due, and says whether it was accepted. Cancelled, it is due again.
+async fn reauth(connection: &mut MultiplexedConnection, renewal: Option<&mut Renewal>) -> bool {
+    let Some(renewal) = renewal else {
+        return std::future::pending().await;
+    };
+    let token = renewal.due().await;
+    let mut auth = redis::cmd("AUTH");
+    auth.arg(renewal.user(&token)).arg(token.secret().expose());
+    match auth.query_async::<()>(connection).await {
+        // the connection is in trouble, not the token: the next PING tells
+        Err(error) if error.is_io_error() => {
+            renewal.postpone();
+            std::future::pending().await
+        }
+        answer => {
+            renewal.answered(answer.is_ok());
+            answer.is_ok()
+        }
+    }
 }
 
 /// Why the control connection is given up.

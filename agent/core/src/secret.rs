@@ -2,14 +2,19 @@
 //! Reads secret files; touches nothing else.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
+use bytes::{Bytes, BytesMut};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A secret in memory.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
+
+// by its only field
+impl ZeroizeOnDrop for Secret {}
 
 impl Secret {
     /// Takes the bytes over.
@@ -37,6 +42,59 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
+}
+
+/// A buffer that a secret passes through on its way to a server. All it has room for is wiped when it is dropped.
+pub struct Passage(BytesMut);
+
+impl Passage {
+    /// A buffer with room for so many bytes: one that has to grow leaves its first bytes where they were.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        Self(BytesMut::with_capacity(bytes))
+    }
+}
+
+impl Deref for Passage {
+    type Target = BytesMut;
+
+    fn deref(&self) -> &BytesMut {
+        &self.0
+    }
+}
+
+impl DerefMut for Passage {
+    fn deref_mut(&mut self) -> &mut BytesMut {
+        &mut self.0
+    }
+}
+
+impl ZeroizeOnDrop for Passage {}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+impl fmt::Debug for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[passage of a secret]")
+    }
+}
+
+/// Wipes what is in `buffer` and what was in it before.
+fn wipe(buffer: &mut BytesMut) {
+    let room = buffer.capacity();
+    buffer.clear();
+    buffer.resize(room, 0);
+    buffer.as_mut().zeroize();
+}
+
+/// Wipes bytes that held a secret, unless somebody else still holds them; says whether it did.
+pub fn wipe_bytes(bytes: Bytes) -> bool {
+    let unshared = bytes.try_into_mut();
+    unshared.map(|mut bytes| wipe(&mut bytes)).is_ok()
 }
 
 /// A secret that should be text is not.

@@ -9,8 +9,10 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use lamplighter_core::net::{DialError, DialOptions, HostPort, dial};
+use lamplighter_core::secret::wipe_bytes;
 use lamplighter_core::tls::{TlsClient, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
+use zeroize::Zeroizing;
 
 /// The longest answer that is read, in bytes; instance metadata with full user data is about 100 KiB.
 const BODY_MAX: usize = 512 * 1024;
@@ -67,7 +69,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// What `Retry-After` asks for, if it is a number of seconds.
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) body: Vec<u8>,
+    /// Wiped when dropped: it may hold a token.
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 /// Why there was no answer.
@@ -151,27 +154,44 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send>(
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let mut body = response.into_body();
-        let mut bytes = Vec::new();
+        let (mut frames, mut length) = (Vec::new(), 0);
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(HttpError::Broken)?;
-            let data = frame.data_ref().map_or(&[][..], |data| data);
-            if bytes.len() + data.len() > BODY_MAX {
+            let Ok(data) = frame.map_err(HttpError::Broken)?.into_data() else {
+                continue;
+            };
+            length += data.len();
+            frames.push(data);
+            if length > BODY_MAX {
                 return Err(HttpError::TooLong);
             }
-            bytes.extend_from_slice(data);
         }
-        Ok(Answer {
-            status,
-            retry_after,
-            body: bytes,
-        })
+        Ok((status, retry_after, frames))
     };
-    tokio::pin!(answer, connection);
-    tokio::select! {
-        answer = &mut answer => answer,
-        // the connection has ended; what it brought is still in the channel
-        _ended = &mut connection => answer.await,
+    let (status, retry_after, frames) = {
+        tokio::pin!(answer, connection);
+        tokio::select! {
+            answer = &mut answer => answer?,
+            // the connection has ended; what it brought is still in the channel
+            _ended = &mut connection => answer.await?,
+        }
+    };
+    Ok(Answer {
+        status,
+        retry_after,
+        body: gather(frames),
+    })
+}
+
+/// One body of its parts, which are wiped: with the connection, their other owner has gone.
+fn gather(frames: Vec<Bytes>) -> Zeroizing<Vec<u8>> {
+    let length = frames.iter().map(Bytes::len).sum();
+    // at once: one that has to grow leaves its first bytes where they were
+    let mut body = Zeroizing::new(Vec::with_capacity(length));
+    for frame in frames {
+        body.extend_from_slice(&frame);
+        wipe_bytes(frame);
     }
+    body
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -202,7 +202,7 @@ impl Imds {
 }
 
 fn good<T>(answer: Answer, read: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, ImdsError> {
-    let body = zeroize::Zeroizing::new(answer.body);
+    let body = answer.body;
     if answer.status != 200 {
         return Err(ImdsError::Status {
             status: answer.status,

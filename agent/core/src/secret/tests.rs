@@ -40,3 +40,31 @@ fn refuses_empty_and_missing_files() {
         Err(SecretError::Unreadable { .. })
     ));
 }
+
+const fn is_wiped_when_dropped<T: ZeroizeOnDrop>() {}
+
+#[test]
+fn nothing_of_a_secret_stays_where_it_was_held_or_passed_through() {
+    is_wiped_when_dropped::<Secret>();
+    is_wiped_when_dropped::<Passage>();
+    let mut secret = Secret::new(b"hunter2".to_vec());
+    let mut passage = Passage::with_room(23);
+    let room = passage.capacity();
+    passage.extend_from_slice(secret.expose());
+    // sent, and another message written over it
+    passage.clear();
+    passage.extend_from_slice(b"ok");
+    assert_eq!(passage.capacity(), room, "it has not moved");
+    wipe(&mut passage);
+    assert_eq!(passage.len(), room);
+    assert!(passage.iter().all(|byte| *byte == 0));
+    secret.0.zeroize();
+    assert!(secret.expose().is_empty());
+
+    let bytes = Bytes::from(b"hunter2".to_vec());
+    let other = bytes.clone();
+    assert!(!wipe_bytes(bytes), "whoever else holds it needs it");
+    assert_eq!(&*other, b"hunter2");
+    assert!(wipe_bytes(other));
+    assert!(!format!("{passage:?}{secret:?}").contains("hunter2"));
+}

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use lamplighter_core::net::{DialOptions, HostPort, NearSocket, dial};
+use lamplighter_core::secret::{self, Passage, Secret};
 use lamplighter_core::tls::TlsClient;
 use lamplighter_wire::mysql::auth::{self, AuthPlugin};
 use lamplighter_wire::mysql::compress::Algorithm;
@@ -93,6 +94,9 @@ const LOGIN_PACKET_MAX: usize = 64 * 1024;
 
 /// Packets a login may take; a server that wants more is not one.
 const LOGIN_STEPS_MAX: usize = 8;
+
+/// Room for what stands around a password in the packet that shows it, in bytes: names, and what a client says of itself.
+const LOGIN_ROOM: usize = 1024;
 
 /// MariaDB tracks neither transactions nor GTIDs.
 const TRACK: &[u8] =
@@ -379,7 +383,9 @@ async fn authenticate(
         max_packet_size: PACKET_SIZE_MAX,
         charset: bucket.collation,
         username: Bytes::copy_from_slice(account.user.as_bytes()),
-        auth_response: answer(&plugin, password.expose(), &nonce, over_tls)?.into(),
+        auth_response: Bytes::copy_from_slice(
+            answer(&plugin, password, &nonce, over_tls)?.expose(),
+        ),
         database: bucket.schema.clone(),
         auth_plugin: Some(plugin.clone()),
         attributes: vec![
@@ -395,8 +401,9 @@ async fn authenticate(
         zstd_level: zstd_level(account.compression)
             .filter(|_| capabilities.contains(Capabilities::CLIENT_ZSTD_COMPRESSION_ALGORITHM)),
     };
-    let mut out = BytesMut::new();
+    let mut out = Passage::with_room(password.expose().len() + LOGIN_ROOM);
     response.encode(&mut out, seq);
+    secret::wipe_bytes(response.auth_response);
     stream.write(&out).await?;
     for _ in 0..LOGIN_STEPS_MAX {
         let (body, header) = read_packet(stream).await?;
@@ -412,15 +419,12 @@ async fn authenticate(
                     break;
                 }
                 nonce = switch.data.to_vec();
-                packet::write(
-                    &mut out,
-                    seq,
-                    &answer(&plugin, password.expose(), &nonce, over_tls)?,
-                );
+                let answer = answer(&plugin, password, &nonce, over_tls)?;
+                packet::write(&mut out, seq, answer.expose());
             }
             Some((&AUTH_MORE_DATA, [auth::FAST_AUTH_SUCCESS])) => continue,
             Some((&AUTH_MORE_DATA, [auth::PERFORM_FULL_AUTHENTICATION])) => {
-                packet::write(&mut out, seq, &clear(password.expose(), over_tls)?);
+                packet::write(&mut out, seq, clear(password, over_tls)?.expose());
             }
             _ => break,
         }
@@ -432,24 +436,27 @@ async fn authenticate(
 
 fn answer(
     plugin: &AuthPlugin,
-    password: &[u8],
+    password: &Secret,
     nonce: &[u8],
     over_tls: bool,
-) -> Result<Vec<u8>, OpenError> {
+) -> Result<Secret, OpenError> {
     match plugin {
         AuthPlugin::ClearPassword => clear(password, over_tls),
-        _ => Ok(auth::scramble(plugin, password, nonce)),
+        _ => Ok(Secret::new(auth::scramble(
+            plugin,
+            password.expose(),
+            nonce,
+        ))),
     }
 }
 
 /// The password with its final NUL, as caching_sha2_password's full authentication and mysql_clear_password want it.
-fn clear(password: &[u8], over_tls: bool) -> Result<Vec<u8>, OpenError> {
+fn clear(password: &Secret, over_tls: bool) -> Result<Secret, OpenError> {
     if !over_tls {
         return Err(OpenError::ClearPassword);
     }
-    let mut bytes = password.to_vec();
-    bytes.put_u8(0);
-    Ok(bytes)
+    // at once: a vector that grows leaves its first bytes where they were
+    Ok(Secret::new([password.expose(), &[0][..]].concat()))
 }
 
 /// Turns an ERR packet into our error.

@@ -11,7 +11,6 @@ use lamplighter_core::identity::Resource;
 use lamplighter_core::secret::{self, SecretError};
 use lamplighter_core::tls::TlsClient;
 use url::form_urlencoded::Serializer;
-use zeroize::Zeroizing;
 
 use super::reply::{self, Reply};
 use crate::config::Identity;
@@ -185,7 +184,7 @@ impl Workload {
                 authority: authority.clone(),
                 source,
             })?;
-        let body = Zeroizing::new(answer.body);
+        let body = answer.body;
         if answer.status != 200 {
             return Err(ProviderError::Refused {
                 authority,

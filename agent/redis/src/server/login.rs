@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use lamplighter_core::config::{SecretDirs, SecretFile};
 use lamplighter_core::identity::{Token, TokenError, TokenSource};
 use lamplighter_core::net::{DialError, DialOptions, HostPort, dial};
-use lamplighter_core::secret::{Secret, SecretError};
+use lamplighter_core::secret::{Passage, Secret, SecretError, wipe_bytes};
 use lamplighter_core::tls::{TlsClient, TlsError};
 use lamplighter_wire::redis::reply::{ReplyError, ReplyScanner, elements, error, string};
 use lamplighter_wire::redis::{Protocol, write};
@@ -41,6 +41,9 @@ pub(crate) struct Approach {
     pub(crate) credentials: Credentials,
     pub(crate) db: u16,
 }
+
+/// Room for what follows a password in the bytes that show it.
+const LOGIN_ROOM: usize = 128;
 
 /// Why a connection cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +135,10 @@ impl Approach {
             Some(tls) => Stream::Right(Box::new(tls.connect(name, buffered(tcp)).await?)),
             None => Stream::Left(tcp),
         };
-        let mut out = BytesMut::new();
+        let mut out = Passage::with_room(hello.len() + LOGIN_ROOM);
         out.extend_from_slice(&hello);
+        let is_introduced = !hello.is_empty();
+        wipe_bytes(hello);
         let mut replies = 1;
         match protocol {
             Protocol::Resp2 => write::put_request(&mut out, &["HELLO", "2"]),
@@ -147,7 +152,7 @@ impl Approach {
         stream.write_all(&out).await?;
         stream.flush().await?;
         let mut answers = Replies::default();
-        if !hello.is_empty() {
+        if is_introduced {
             accept(&answers.next(&mut stream).await?)?;
         }
         let hello = answers.next(&mut stream).await?;

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: large-values fuzz-redis test-drivers bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
+.PHONY: large-values fuzz-redis test-drivers bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet renewals bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -21,6 +21,8 @@ large-values: ## a value of 512 MiB, Redis' own limit, through the Redis endpoin
 	@tests/support/install.sh redis && LAMPLIGHTER_VALUE_MIB=$(or $(MIB),512) cargo test -p lamplighter --test it -- redis::large --nocapture
 fuzz-redis: ## random commands direct and through the Redis endpoint; SEED=first SESSIONS=how many (default 100)
 	@tests/support/install.sh redis && LAMPLIGHTER_FUZZ_SEED=$(or $(SEED),1) LAMPLIGHTER_FUZZ_SESSIONS=$(or $(SESSIONS),100) cargo test -p lamplighter --test it -- redis::differential --nocapture
+renewals: ## Redis by tokens that live LIFETIME seconds (default 420): each is replaced three minutes before its end; takes nine minutes
+	@tests/support/install.sh redis php && LAMPLIGHTER_TOKEN_LIFETIME=$(or $(LIFETIME),420) cargo test -p lamplighter --test it -- platform::renewals --nocapture
 bench: ## compare the endpoint with direct connections and its peers; rewrites benches/README.md
 	@benches/run.sh
 bench-consistency: ## reads after writes in each mode, while one replica is three seconds behind; rewrites its section of benches/README.md

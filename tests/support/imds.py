@@ -12,7 +12,7 @@ What it says and how it fails is set through HTTP on the unix socket SOCKET:
   POST /drop   {"id": ...}           the event is over or cancelled: it leaves the list
   GET  /journal                      every request so far: time, method, target, status, what of the headers matters
 """
-import argparse, base64, collections, json, os, random, socketserver, threading, time
+import argparse, base64, collections, json, os, random, socket, socketserver, threading, time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
@@ -21,7 +21,9 @@ SETTINGS = {
     "instance": {"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "name": "web_0", "vmScaleSetName": "web", "location": "westeurope",
                  "zone": "1", "priority": "", "resourceId": "/subscriptions/0/x", "tagsList": [], "isHostCompatibilityLayerVm": "false"},
     "identities": ["system"],     # client, object or resource ids that may be named; "system": none named
-    "object_id": "6f2ca0c4-41a8-4a5c-a7a5-0b1e1d0c9f11",
+    "object_id": "6f2ca0c4-41a8-4a5c-a7a5-0b1e1d0c9f11",  # "{n}" in it is the number of the token
+    "redis": "",                  # unix socket of a Redis server, which knows each token for it, as a user of its own, before the agent
+                                  # does, and at the token's end forgets the user and closes what that user has open, as Azure's does
     "tenant": "72f988bf-86f1-41af-91ab-2d7cd011db47",
     "lifetime": 86400,            # of a token, in seconds; may be 0 or negative
     "true_lifetime": None,        # what the token itself says, if it is something else: a server may end it before
@@ -52,10 +54,26 @@ def jwt(resource, now):
     """A token with the claims that servers look at, its signature made up."""
     part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
     state["tokens"] += 1
+    object_id = settings["object_id"].replace("{n}", str(state["tokens"]))
     claims = {"aud": resource, "iss": f"https://sts.windows.net/{settings['tenant']}/", "iat": int(now) - 300, "nbf": int(now) - 300,
-              "exp": int(now) + int(settings["lifetime"] if settings["true_lifetime"] is None else settings["true_lifetime"]), "oid": settings["object_id"], "sub": settings["object_id"],
+              "exp": int(now) + int(settings["lifetime"] if settings["true_lifetime"] is None else settings["true_lifetime"]), "oid": object_id, "sub": object_id,
               "tid": settings["tenant"], "jti": state["tokens"]}
-    return f"{part({'typ': 'JWT', 'alg': 'RS256'})}.{part(claims)}.c2lnbmF0dXJl"
+    token = f"{part({'typ': 'JWT', 'alg': 'RS256'})}.{part(claims)}.c2lnbmF0dXJl"
+    if settings["redis"] and "redis" in resource:
+        tell_redis("ACL", "SETUSER", object_id, "on", f">{token}", "~*", "&*", "+@all")
+        end = threading.Timer(claims["exp"] - now, tell_redis, ("ACL", "DELUSER", object_id))
+        end.daemon = True
+        end.start()
+    return token
+
+
+def tell_redis(*words):
+    """One command, and its answer awaited."""
+    request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(settings["redis"])
+        connection.sendall(request.encode())
+        connection.recv(1024)
 
 
 def document():

@@ -12,7 +12,7 @@ use super::process::Process;
 use super::scratch::Scratch;
 use super::{http, ports, programs};
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// The running service.
 #[derive(Debug)]
@@ -93,7 +93,15 @@ impl Imds {
     /// This machine is `name`, with the id `vm_id`.
     #[track_caller]
     pub(crate) fn name_machine(&self, name: &str, vm_id: &str) {
-        self.set(&json!({"instance": {"vmId": vm_id, "name": name, "vmScaleSetName": "web", "location": "westeurope", "zone": "1"}}));
+        self.name_machine_of("web", name, vm_id);
+    }
+
+    /// As [`Self::name_machine`], in another scale set.
+    #[track_caller]
+    pub(crate) fn name_machine_of(&self, scale_set: &str, name: &str, vm_id: &str) {
+        self.set(&json!({"instance": {
+            "vmId": vm_id, "name": name, "vmScaleSetName": scale_set, "location": "westeurope", "zone": "1",
+        }}));
     }
 
     /// Announces an event of `kind` for `machines`, which begins by itself in `seconds`.

@@ -222,7 +222,7 @@ fn storage_lets_the_machine_in_by_its_token_and_a_refused_one_is_one_refresh() {
 }
 
 /// How long the storage takes the first token, in seconds: several pages of a list, were they given.
-const TRUE_LIFETIME: u32 = 6;
+const TRUE_LIFETIME: u32 = 10;
 
 #[test]
 fn a_token_that_ends_between_two_pages_of_a_list_is_one_refresh_and_the_list_goes_on() {

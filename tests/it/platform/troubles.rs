@@ -9,7 +9,7 @@ use serde_json::json;
 use super::whole::{
     CONTAINER, Machine, PARTS, REDIS_SOCKET, VISITS, builder, clients, furnish, greet,
 };
-use super::{SOON, leaving, wait_polls};
+use super::{PATIENT, SOON, leaving, wait_polls};
 use crate::support::azurite;
 use crate::support::entra::{ACCOUNT, EntraMysql};
 use crate::support::imds::Imds;
@@ -56,7 +56,7 @@ impl Servers {
         let tls = |ca: PathBuf| format!("tls = {{ ca = \"{}\" }}", ca.display());
         format!(
             "[mysql]\nlisten = [\"unix:{{dir}}/mysql.sock\"]\nprimary = \"{}\"\nuser = \"web-identity\"\n{managed}\n{}\n{}\
-             [redis]\n{REDIS_SOCKET}upstream = \"{}\"\n{managed}\n{}\n\
+             [mysql.pool]\n{PATIENT}[redis]\ncommand_timeout = \"10s\"\n{REDIS_SOCKET}upstream = \"{}\"\n{managed}\n{}\n\
              [[sync]]\nname = \"site\"\ncontainer = \"{}\"\npath = \"{{dir}}/tree\"\n{managed}\n{}\ninterval = \"1s\"\n",
             self.entra.address(),
             tls(self.cluster.ca_path()),

@@ -2,12 +2,13 @@
 //! what a visitor of the application sees of all that.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::SOON;
+use super::{PATIENT, SOON};
 use crate::probe::Probed;
 use crate::probe::application_health::State;
 use crate::support::agent::{Agent, Builder};
@@ -57,6 +58,24 @@ impl Servers {
         })
     }
 
+    /// Those that all tests share that do no harm to them. They end with the process.
+    pub(super) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Servers> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(0))
+    }
+
+    /// A machine that uses them directly, with keys of `[platform.events]`.
+    pub(super) fn machine(&self, events: &str) -> Machine {
+        self.machine_beside(Imds::start(), events)
+    }
+
+    /// As [`Self::machine`], beside a metadata service that was told something already.
+    pub(super) fn machine_beside(&self, imds: Imds, events: &str) -> Machine {
+        let builder = builder();
+        let tables = self.tables(&builder, &self.cluster.address(0));
+        Machine::start_with(builder, imds, &tables, events)
+    }
+
     /// The tables of an agent that uses all of them; `primary` is where it finds the primary.
     pub(super) fn tables(&self, builder: &Builder, primary: &str) -> String {
         builder.secret("app", APP.1);
@@ -70,9 +89,9 @@ impl Servers {
             .collect();
         format!(
             "[mysql]\nlisten = [\"unix:{{dir}}/mysql.sock\"]\nprimary = \"{primary}\"\nreplicas = {replicas:?}\nuser = \"{}\"\n\
-             password_file = \"{{dir}}/app\"\ntls = {{ ca = \"{}\" }}\nconnect_timeout = \"2s\"\n{}\
-             [mysql.monitor]\nuser = \"{}\"\npassword_file = \"{{dir}}/mon\"\n[mysql.pool]\nfailover_wait = \"500ms\"\n\
-             [redis]\n{REDIS_SOCKET}upstream = \"{}\"\n\
+             password_file = \"{{dir}}/app\"\ntls = {{ ca = \"{}\" }}\nconnect_timeout = \"10s\"\n{}\
+             [mysql.monitor]\nuser = \"{}\"\npassword_file = \"{{dir}}/mon\"\n[mysql.pool]\nfailover_wait = \"500ms\"\n{PATIENT}\
+             [redis]\n{REDIS_SOCKET}upstream = \"{}\"\ncommand_timeout = \"10s\"\n\
              [[sync]]\nname = \"site\"\ncontainer = \"{}\"\npath = \"{{dir}}/tree\"\nconnection_string_file = \"{{dir}}/storage\"\n\
              interval = \"1s\"\nmin_free = \"64KiB\"\n",
             APP.0,
@@ -128,7 +147,7 @@ impl Machine {
             .env("AGENT", &dir)
             .start();
         let config = format!(
-            "[health.web]\nurl = \"{}\"\n{}{tables}",
+            "[health.web]\nurl = \"{}\"\ntimeout = \"10s\"\n{}{tables}",
             web.url("/healthz.php"),
             super::tables(&imds, events),
         );

@@ -225,10 +225,21 @@ const FRESH: Status =
 
 /// Switches session tracking on and learns how to do it again after a reset.
 async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
+    let is_mariadb = version.contains("MariaDB");
     let mut track = TRACK.to_vec();
-    if !version.contains("MariaDB") {
+    if !is_mariadb {
         track.extend_from_slice(TRACK_MORE);
     }
+    // what the login of such a client adds to sql_mode MySQL keeps over a reset, and MariaDB does not
+    let ignores_space = idle
+        .0
+        .capabilities
+        .contains(Capabilities::CLIENT_IGNORE_SPACE);
+    let mode: &[u8] = if is_mariadb && ignores_space {
+        b", SESSION sql_mode = CONCAT(@@GLOBAL.sql_mode, ',IGNORE_SPACE')"
+    } else {
+        b""
+    };
     let mut busy = idle.start();
     let baseline = baseline(&mut busy).await?;
     let completion = busy.run(&track).await?;
@@ -239,6 +250,7 @@ async fn set_up(idle: Idle, version: &str) -> io::Result<Idle> {
         baseline.names.as_slice(),
         b", ",
         track.get(4..).unwrap_or_default(),
+        mode,
     ];
     let status = completion.status;
     let mut idle = busy.finish(completion.boundary, status, None);

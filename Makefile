@@ -5,8 +5,8 @@ demo: ## the whole architecture on this machine, driven with real requests, left
 	@packaging/demo/up.sh
 demo-down: ## stop the demo and remove everything it made
 	@packaging/demo/down.sh
-test: ## install the real servers the tests need, run every test
-	@tests/support/install.sh && cargo test --workspace
+test: ## install the real servers the tests need, run every test; they wait more than they work: half as many again at once as there are processors
+	@tests/support/install.sh && RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 3 / 2))} cargo test --workspace
 fuzz-sessions: ## random sessions direct and through the endpoint, packet by packet; SEED=first SESSIONS=how many (default 1000)
 	@tests/support/install.sh mysql && LAMPLIGHTER_FUZZ_SEED=$(or $(SEED),1000) LAMPLIGHTER_FUZZ_SESSIONS=$(or $(SESSIONS),1000) cargo test -p lamplighter --test it -- sessions:: --nocapture
 test-drivers: ## the drivers of every language, those that are compiled too, directly and through the endpoint

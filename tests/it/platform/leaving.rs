@@ -289,5 +289,6 @@ fn a_preempt_abandons_in_its_order_what_would_take_longer_and_nothing_else() {
     std::fs::write(laden.probed.agent.dir().join("go"), "").expect("a file");
     assert_eq!(transaction.wait(SOON).expect_ok(), "value-1");
     laden.way.set(Mode::Pass);
-    poll::until(SOON, "the file", || laden.is_sent("event"));
+    // half a minute of failures is followed by a pause of anything up to two minutes
+    poll::until(4 * SOON, "the file", || laden.is_sent("event"));
 }

@@ -7,14 +7,7 @@ export LC_ALL=C.UTF-8
 BENCHES=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=benches/section.sh
 . "$BENCHES/section.sh"
-PAIRS=2500 PRINT=''
-for word in "$@"; do
-  case $word in
-    --print) PRINT=yes ;;
-    *[!0-9]* | '') echo "consistency.sh: unknown word '$word'; see its first lines" >&2; exit 64 ;;
-    *) PAIRS=$word ;;
-  esac
-done
-export LAMPLIGHTER_PAIRS=$PAIRS
+read_words consistency.sh 2500 "$@"
+export LAMPLIGHTER_PAIRS=$COUNT
 write_section consistency.sh "$PRINT" "make bench-consistency" '| reads right after a write | reads | p50 ms | p99 ms |' \
   consistency::a_session consistency::what_was consistency::mariadb

@@ -8,15 +8,8 @@ export LC_ALL=C.UTF-8
 BENCHES=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=benches/section.sh
 . "$BENCHES/section.sh"
-ROUNDS=10 PRINT=''
-for word in "$@"; do
-  case $word in
-    --print) PRINT=yes ;;
-    *[!0-9]* | '') echo "failover.sh: unknown word '$word'; see its first lines" >&2; exit 64 ;;
-    *) ROUNDS=$word ;;
-  esac
-done
-export LAMPLIGHTER_STALL_ROUNDS=$ROUNDS
-write_section failover.sh "$PRINT" "make bench-failover ROUNDS=$ROUNDS" \
+read_words failover.sh 10 "$@"
+export LAMPLIGHTER_STALL_ROUNDS=$COUNT
+write_section failover.sh "$PRINT" "make bench-failover ROUNDS=$COUNT" \
   '| the primary is | through | no write done for, median | longest | after another one takes writes, median | longest | statements failed |' \
   failover::stall failover::switch

@@ -11,20 +11,14 @@ CACHE=${LAMPLIGHTER_CACHE:-$HOME/.cache/lamplighter}
 SECONDS_EACH=${1:-20} RATE=500
 # shellcheck source=benches/servers.sh
 . "$BENCHES/servers.sh"
+# shellcheck source=benches/section.sh
+. "$BENCHES/section.sh"
 say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
 fail() {
   printf '\nprobe.sh: %s\n' "$1" >&2
   [ ! -s "${2:-}" ] || tail -n 15 "$2" >&2
   exit 1
 }
-busy() {
-  local before
-  before=$(head -n 1 /proc/stat)
-  sleep 2
-  { echo "$before" && head -n 1 /proc/stat; } | awk '{ all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
-    NR == 1 { all0 = all; idle0 = idle } END { printf "%.0f%% of the cores in use", 100 * (1 - (idle - idle0) / (all - all0)) }'
-}
-
 "$REPO/tests/support/install.sh" mysql php
 build_agent
 if [ -z "${PROBE_BIN:-}" ]; then
@@ -36,12 +30,12 @@ make_certificates
 start_mysql
 start_agent
 address=$(sed -n 's/^listen = "\(127[^"]*\)"/\1/p' "$WORK/lamplighter.toml" | head -n 1)
-say "at rest: $(busy)"
+say "at rest: $(cores_in_use) % of the cores in use"
 "$PROBE_BIN" "$address" "$RATE" "$SECONDS_EACH"
 for client in 1 2 3 4 5 6 7 8; do
   start "client-$client" php -r '$c = new mysqli("localhost", "web", "", "app", 0, $argv[1]);
     while (true) for ($i = 1; $i <= 1000; $i++) $c->query("SELECT v FROM kv WHERE id = $i")->fetch_row();' "$WORK/run/mysql.sock"
 done
-say "eight clients through the endpoint, each as fast as it can: $(busy), load average $(cut -d ' ' -f 1-2 /proc/loadavg)"
+say "eight clients through the endpoint, each as fast as it can: $(cores_in_use) % of the cores in use, load average $(cut -d ' ' -f 1-2 /proc/loadavg)"
 "$PROBE_BIN" "$address" "$RATE" "$SECONDS_EACH"
 for client in 1 2 3 4 5 6 7 8; do alive "client-$client" || fail "a client ended" "$WORK/log/client-$client.log"; done

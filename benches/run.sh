@@ -164,7 +164,7 @@ install_and_start() {
   {
     printf 'mode=%s\nconnects=%s\nselects=%s\nfar=%s\nticks=%s\nsysbench=%s x %s s\nstarts=%s\ncounted=%s\n' \
       "$MODE" "$CONNECTS" "$SELECTS" "$FAR" "$(getconf CLK_TCK)" "$SYSBENCH_ROUNDS" "$SYSBENCH_SECONDS" "$STARTS" "$COUNTED"
-    printf 'date=%s\ncores=%s\nothers_before=%s\n' "$(date --utc +%F)" "$(nproc)" "$(other_work)"
+    printf 'date=%s\ncores=%s\nothers_before=%s\n' "$(date --utc +%F)" "$(nproc)" "$(cores_in_use)"
     printf 'cpu=%s\nkernel=%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r | cut -d - -f 1)"
     printf 'agent=%s\nmysql=%s\nrouter=%s\nhaproxy=%s\nphp=%s\nsysbench_version=%s\n' "$("$AGENT" --version | head -n 1)" \
       "$(cat "$CACHE/mysql9/complete")" "$("$CACHE/mysql9/bin/mysqlrouter" --version | grep -oE 'Ver [0-9.]+' | cut -c 5-)" \
@@ -207,7 +207,7 @@ measure_all() {
   { agent_configuration second && mysql_table "$WORK/run/second-mysql.sock"; } >"$WORK/with-mysql.toml"
   starts agent-mysql "$WORK/with-mysql.toml"
   starts router-share "$WORK/router-share.conf"
-  printf 'others_after=%s\n' "$(other_work)" >>"$WORK/results/about"
+  printf 'others_after=%s\n' "$(cores_in_use)" >>"$WORK/results/about"
 }
 
 tell() {

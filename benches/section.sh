@@ -2,13 +2,27 @@
 # section.sh: sourced; how busy the machine is, and, for the scripts that measure with a test, their sections of README.md.
 # BENCHES is this folder.
 
-# other_work: how much of the cores, in percent, is in use while nothing of ours is at work; a machine that is taken away counts too
-other_work() {
+# cores_in_use: how much of the cores, in percent, is in use for two seconds; a machine that is taken away counts too
+cores_in_use() {
   local before
   before=$(head -n 1 /proc/stat)
   sleep 2
   { echo "$before" && head -n 1 /proc/stat; } | awk '{ all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
     NR == 1 { all0 = all; idle0 = idle } END { printf "%.0f", 100 * (1 - (idle - idle0) / (all - all0)) }'
+}
+
+# read_words SCRIPT DEFAULT WORD...: what the script was called with: [COUNT] [--print]
+read_words() {
+  local script=$1 word
+  COUNT=$2 PRINT=''
+  shift 2
+  for word in "$@"; do
+    case $word in
+      --print) PRINT=yes ;;
+      *[!0-9]* | '') echo "$script: unknown word '$word'; see its first lines" >&2; exit 64 ;;
+      *) COUNT=$word ;;
+    esac
+  done
 }
 
 # measure_tests COMMAND HEADER FILTER...: runs these tests in release mode, one after the other, and prints the section: what was run where, and
@@ -19,7 +33,7 @@ measure_tests() {
   "$BENCHES/../tests/support/install.sh" mysql redis >&2
   rows=$(mktemp)
   (cd "$BENCHES/.." && cargo test --release --quiet --locked -p lamplighter --test it --no-run) >&2
-  others=$(other_work)
+  others=$(cores_in_use)
   (cd "$BENCHES/.." && LAMPLIGHTER_TABLE=$rows cargo test --release --quiet --locked -p lamplighter --test it -- \
     --nocapture --test-threads 1 "$@") >&2
   printf '`%s` on %s: %s, %s cores, Linux %s; other work used %s %% of the cores before the run.\n\n%s\n' "$command" "$(date --utc +%F)" \

@@ -1,5 +1,5 @@
 # The front door. Every target is one line that calls a script or cargo; look there for what it does.
-.PHONY: large-values fuzz-redis test-drivers bench-failover bench-consistency bench-probe bench-redis bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet renewals bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
+.PHONY: large-values fuzz-redis test-drivers bench-failover bench-consistency bench-probe bench-redis bench-redis-failover bench-warm bench-sync endurance-sync demo demo-down test fuzz-sessions crosstalk chaos fleet renewals bench fmt lint deb rpm extension vm-application image packages test-packages test-qemu
 
 demo: ## the whole architecture on this machine, driven with real requests, left running to look at
 	@packaging/demo/up.sh
@@ -33,6 +33,10 @@ endurance-sync: ## files: killed two hundred times at any moment
 	@LAMPLIGHTER_KILLS=200 cargo test -p lamplighter --test it -- files::faults::killed --nocapture
 bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
 	@benches/redis.sh
+bench-redis-failover: ## Redis' primary killed or handed over under load: how long nobody can write; rewrites its section of benches/README.md; ROUNDS=how many
+	@benches/redis-failover.sh $(ROUNDS)
+bench-warm: ## rows of MySQL to Redis by warm jobs, beside a PHP script; rewrites its section of benches/README.md; ROUNDS=how many
+	@benches/warm.sh $(ROUNDS)
 bench-failover: ## how long nobody can write when the primary changes, beside MySQL Router; rewrites its section of benches/README.md; ROUNDS=how many
 	@benches/failover.sh $(ROUNDS)
 bench-probe: ## how long probes take at rest and while both cores are saturated through the endpoint; prints a table

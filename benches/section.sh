@@ -25,6 +25,12 @@ read_words() {
   done
 }
 
+# about COMMAND OTHERS: what was run, when and where, while other work used so much of the cores
+about() {
+  printf '`%s` on %s: %s, %s cores, Linux %s; other work used %s %% of the cores before the run.\n\n' "$1" "$(date --utc +%F)" \
+    "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r | cut -d - -f 1)" "$2"
+}
+
 # measure_tests COMMAND HEADER FILTER...: runs these tests in release mode, one after the other, and prints the section: what was run where, and
 # a table of the rows that they told. Their own words go to standard error.
 measure_tests() {
@@ -36,8 +42,8 @@ measure_tests() {
   others=$(cores_in_use)
   (cd "$BENCHES/.." && LAMPLIGHTER_TABLE=$rows cargo test --release --quiet --locked -p lamplighter --test it -- \
     --nocapture --test-threads 1 "$@") >&2
-  printf '`%s` on %s: %s, %s cores, Linux %s; other work used %s %% of the cores before the run.\n\n%s\n' "$command" "$(date --utc +%F)" \
-    "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r | cut -d - -f 1)" "$others" "$header"
+  about "$command" "$others"
+  printf '%s\n' "$header"
   sed -n 's/^| *//p' <<<"$header" | tr -cd '|' | sed 's/|/---|/g; s/^/|/'
   printf '\n'
   cat "$rows"

@@ -1,6 +1,6 @@
 //! A primary that is away for a moment: what was not sent yet waits for it, and is done once.
 
-mod chaos;
+pub(crate) mod chaos;
 mod name;
 mod refused;
 mod silent;

@@ -19,6 +19,8 @@ use crate::support::scratch::Scratch;
 mod cluster;
 mod commands;
 mod differential;
+mod enterprise;
+mod failover;
 mod faults;
 mod identity;
 mod large;
@@ -40,39 +42,32 @@ impl Endpoint {
 
     /// Towards an address that is not the server's own, such as a proxy's.
     fn towards(url: &str, ca: &Path, more: &str) -> Self {
-        let dir = Scratch::new("redis-endpoint");
-        let socket = dir.join("redis.sock");
         let secrets = Scratch::new("redis-secrets");
         secrets.write_secret("password", PASSWORD);
-        let more = format!("listen = ['unix:{}']\n{more}", socket.display());
-        let instance = Instance::towards(secrets, url, ca, PathBuf::from("/nowhere"), &more, &[]);
-        let endpoint = Self {
-            instance,
-            socket,
-            _dir: dir,
-        };
-        poll::until(SOON, "the endpoint to reach Redis", || {
-            endpoint.metric("endpoint_upstream_connections") >= 2.0
-        });
-        endpoint
+        let more = format!("password_file = 'password'\n{more}");
+        Self::linked(secrets, url, ca, &more, Links::default())
     }
 
     /// With tokens instead of a password.
-    fn with_tokens(redis: &Server, tokens: TokenSource) -> Self {
-        let dir = Scratch::new("redis-endpoint");
-        let socket = dir.join("redis.sock");
-        let text = format!(
-            "upstream = '{}'\nauth = 'managed-identity'\ntls.ca = '{}'\nlisten = ['unix:{}']\n",
-            redis.url(),
-            redis.ca_path().display(),
-            socket.display()
-        );
+    fn with_tokens(url: &str, ca: &Path, more: &str, tokens: TokenSource) -> Self {
         let links = Links {
             tokens: Some(tokens),
             ..Links::default()
         };
+        let more = format!("auth = 'managed-identity'\n{more}");
+        Self::linked(Scratch::new("redis-secrets"), url, ca, &more, links)
+    }
+
+    fn linked(secrets: Scratch, url: &str, ca: &Path, more: &str, links: Links) -> Self {
+        let dir = Scratch::new("redis-endpoint");
+        let socket = dir.join("redis.sock");
+        let text = format!(
+            "upstream = '{url}'\ntls.ca = '{}'\nlisten = ['unix:{}']\n{more}",
+            ca.display(),
+            socket.display()
+        );
         let endpoint = Self {
-            instance: Instance::from_text(Scratch::new("redis-secrets"), &text, &[], links),
+            instance: Instance::from_text(secrets, &text, &[], links),
             socket,
             _dir: dir,
         };

@@ -1,6 +1,7 @@
 //! Real Redis: plain or TLS, with or without a password, on one port for its whole life.
 
 pub(crate) mod cluster;
+pub(crate) mod enterprise;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,12 +21,19 @@ pub(crate) struct Builder {
     tls: bool,
     password: Option<String>,
     config: String,
+    authority: Option<Authority>,
 }
 
 impl Builder {
     /// TLS on the port, with a certificate of an own authority. Without it the port speaks plain RESP.
     pub(crate) fn tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// The authority that signs the server's certificate; one of its own by default.
+    pub(crate) fn authority(mut self, authority: &Authority) -> Self {
+        self.authority = Some(authority.clone());
         self
     }
 
@@ -45,11 +53,13 @@ impl Builder {
     /// Starts the server and returns when it answers PING.
     pub(crate) fn start(self) -> Server {
         let scratch = Scratch::new("redis");
-        let authority = Authority::new(&scratch.join("ca"));
-        let certificate = authority.issue("server");
+        let own = || Authority::new(&scratch.join("ca"));
+        let authority = self.authority.clone().unwrap_or_else(own);
+        let port = ports::free();
+        let certificate = authority.issue(&format!("server-{port}"));
         let server = Server {
             process: Mutex::new(None),
-            port: ports::free(),
+            port,
             builder: self,
             authority,
             scratch,
@@ -116,6 +126,7 @@ impl Server {
             tls,
             password,
             config,
+            authority: _,
         } = &self.builder;
         let mut conf = format!(
             "bind 127.0.0.1\nunixsocket {}\nunixsocketperm 777\nsave \"\"\nappendonly no\ndaemonize no\ndir {}\nmaxclients 20000\n",

@@ -128,7 +128,7 @@ async fn permissions(connection: &mut MultiplexedConnection) -> Result<String, S
     };
     attempt.await.map_err(|error| {
         format!(
-            "{}; the user needs: ~* +set +get +del +exists +hset +incr +pexpire +pttl +time +ping +watch +multi +exec +eval +evalsha +script|load; +info for the governor; +zincrby +zrevrange +zremrangebyrank +zunionstore for hot-keys",
+            "{}; the user needs: ~* +set +get +del +exists +hset +pexpire +pttl +time +ping +watch +multi +exec +eval +evalsha +script|load; +info for the governor; +zincrby +zrevrange +zremrangebyrank +zunionstore for hot-keys",
             chain(&error)
         )
     })?;

@@ -33,10 +33,10 @@ const SETTINGS: &str = "innodb-flush-log-at-trx-commit=2\ninnodb-doublewrite=ON"
 
 /// The end, which whoever pauses hears of.
 #[derive(Default)]
-pub(super) struct End(Mutex<bool>, Condvar);
+pub(crate) struct End(Mutex<bool>, Condvar);
 
 /// Begins the end when it is dropped.
-pub(super) struct Ending<'a>(&'a End);
+pub(crate) struct Ending<'a>(&'a End);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
@@ -45,7 +45,7 @@ impl Drop for Ending<'_> {
 }
 
 impl End {
-    pub(super) fn ending(&self) -> Ending<'_> {
+    pub(crate) fn ending(&self) -> Ending<'_> {
         Ending(self)
     }
 
@@ -55,7 +55,7 @@ impl End {
     }
 
     /// Pauses, but not beyond the end. True if it is the end.
-    pub(super) fn pause(&self, pause: Duration) -> bool {
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
         let over = self.0.lock().unwrap();
         *self
             .1

@@ -29,10 +29,8 @@ fn start() -> (Cluster, Endpoint) {
     (cluster, endpoint)
 }
 
-#[test]
-fn keys_of_all_shards_are_reached_and_commands_are_split_and_merged() {
-    let (cluster, endpoint) = start();
-    let mut client = endpoint.client();
+/// Whoever speaks with the shards of `cluster` as if they were one server: every key is there, and commands are for all of them.
+pub(super) fn expect_one_server(client: &mut Client, cluster: &Cluster) {
     // a pipeline over all shards, answered in order
     let sets: Vec<u8> = (0..500)
         .flat_map(|n| request(&format!("SET key:{n} {n}")))
@@ -72,16 +70,28 @@ fn keys_of_all_shards_are_reached_and_commands_are_split_and_merged() {
     client.expect("SET {t}a 1", "+QUEUED");
     client.expect("INCR {t}b", "+QUEUED");
     client.expect("EXEC", "*2\r\n+OK\r\n:1");
-    client.expect("MULTI", "+OK");
-    client.expect("SET key:1 1", "+QUEUED");
-    client.expect("SET key:2 1", "+QUEUED");
-    client.expect_error("EXEC", "CROSSSLOT");
     client.expect("WATCH {t}a", "+OK");
     client.expect("MULTI", "+OK");
     client.expect("INCR {t}a", "+QUEUED");
     client.expect("EXEC", "*1\r\n:2");
     client.expect("RPUSH list a", ":1");
     client.expect("BLPOP list 1", "*2\r\n$4\r\nlist\r\n$1\r\na");
+}
+
+/// A transaction whose keys lie in two slots.
+pub(super) fn queue_across_slots(client: &mut Client) {
+    client.expect("MULTI", "+OK");
+    client.expect("SET key:1 1", "+QUEUED");
+    client.expect("SET key:2 1", "+QUEUED");
+}
+
+#[test]
+fn keys_of_all_shards_are_reached_and_commands_are_split_and_merged() {
+    let (cluster, endpoint) = start();
+    let mut client = endpoint.client();
+    expect_one_server(&mut client, &cluster);
+    queue_across_slots(&mut client);
+    client.expect_error("EXEC", "CROSSSLOT");
 }
 
 #[test]

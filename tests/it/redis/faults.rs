@@ -21,7 +21,7 @@ fn through(proxy: &Proxy, redis: &Server, more: &str) -> Endpoint {
 }
 
 /// The commands that Redis did not answer, by the endpoint's own count.
-fn failures(endpoint: &Endpoint) -> f64 {
+pub(super) fn failures(endpoint: &Endpoint) -> f64 {
     ["unreachable", "lost", "overloaded"]
         .iter()
         .map(|reason| endpoint.metric(&format!("endpoint_failed_total{{reason=\"{reason}\"}}")))

@@ -22,6 +22,9 @@ const CALM: Duration = Duration::from_secs(3);
 /// How much of the ceiling it grows by in a second.
 const GROWTH: f64 = 0.02;
 
+/// What was not used of so long is saved up: the time that a page took counts, and there are no bursts.
+const SAVED: Duration = Duration::from_millis(100);
+
 /// How often others are asked how they are.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -74,7 +77,7 @@ impl Strain {
 struct Budget {
     ceiling: f64,
     rate: f64,
-    /// Below 0 while what was read has still to be waited for.
+    /// Below 0 while what was read has still to be waited for, and no more than [`SAVED`] is above it.
     left: f64,
     at: Duration,
     halved: Option<Duration>,
@@ -96,8 +99,8 @@ impl Budget {
         let growing = now.saturating_sub(calm_since.max(self.at)).as_secs_f64();
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.rate = (self.rate + growing * GROWTH * self.ceiling).min(self.ceiling);
-        // what was not used is not saved up for a burst
-        self.left = (self.left + passed * self.rate).min(0.0);
+        let most = SAVED.as_secs_f64() * self.rate;
+        self.left = (self.left + passed * self.rate).min(most);
         self.at = self.at.max(now);
     }
 
@@ -105,7 +108,7 @@ impl Budget {
     fn take(&mut self, rows: f64, now: Duration) -> Duration {
         self.advance(now);
         self.left -= rows;
-        Duration::from_secs_f64(-self.left / self.rate)
+        Duration::from_secs_f64((-self.left / self.rate).max(0.0))
     }
 
     /// Whether it halved.
@@ -290,7 +293,7 @@ mod tests {
     #[test]
     fn a_budget_halves_once_a_second_and_recovers_slowly() {
         let mut budget = Budget::new(1000.0);
-        assert_eq!(budget.take(1000.0, seconds(10)), seconds(1));
+        assert_eq!(budget.take(1100.0, seconds(10)), seconds(1));
         assert!(budget.strain(seconds(11)));
         assert!(!budget.strain(seconds(11) + Duration::from_millis(900)));
         assert_eq!(budget.rate, 500.0);
@@ -310,11 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_is_not_saved_up() {
-        let mut budget = Budget::new(100.0);
-        assert_eq!(budget.take(50.0, seconds(3600)), Duration::from_millis(500));
+    fn the_time_that_a_page_took_counts_and_no_more_is_saved_up() {
+        let millis = Duration::from_millis;
+        let mut budget = Budget::new(1000.0);
+        assert_eq!(budget.take(150.0, seconds(3600)), millis(50));
+        // the next page took 30 ms after that pause
+        let asked = seconds(3600) + millis(80);
+        assert_eq!(budget.take(50.0, asked), millis(20));
         // what is owed is kept
-        assert_eq!(budget.take(50.0, seconds(3600)), seconds(1));
+        assert_eq!(budget.take(50.0, asked), millis(70));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! share a hash tag, so that a sharded server can run them:
 //!
 //! - `lmp:lease:{job}`: who runs it now; vanishes by itself when that instance falls silent.
-//! - `lmp:gen:{job}`: the number of the run, raised with each lease. Writes are fenced with it.
+//! - `lmp:gen:{job}`: the number of the run, greater with each lease. Writes are fenced with it.
 //! - `lmp:m:{job}:FINGERPRINT`: the result of the last run; the other instances see in it that there is nothing to do.
 //! - `lmp:w:{job}`: is there without an end once a run has ended well. Azure's default policy (volatile-lru) never evicts a key without an
 //!   end, so when it is gone Redis has lost its data.
@@ -23,10 +23,15 @@ use super::schedule::{Done, fingerprint};
 use super::writer::Saved;
 use crate::upstream::{Link, UpstreamError};
 
-/// Takes the lease and a new generation, or says how long the other's lease lasts (milliseconds, negative).
+/// Takes the lease and a new generation, or says how long the other's lease lasts (milliseconds, negative). The time is in a generation
+/// because a failover may lose it: a number that was only counted up would then be given a second time, and fence nobody.
 const ACQUIRE: &str = "\
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
-  return redis.call('INCR', KEYS[2])
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local generation = math.max(now, tonumber(redis.call('GET', KEYS[2]) or 0) + 1)
+  redis.call('SET', KEYS[2], string.format('%d', generation))
+  return generation
 end
 return -math.max(redis.call('PTTL', KEYS[1]), 1)";
 

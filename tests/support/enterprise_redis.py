@@ -219,6 +219,8 @@ class Client:
 
     async def for_all(self, name, words):
         """Commands without a key."""
+        if name == b"SCAN":
+            return await self.scan(words)
         if name not in (b"DBSIZE", b"KEYS", b"FLUSHDB", b"FLUSHALL", b"SCRIPT"):
             reply = await (await self.shard(0)).ask(words)
             return reply.replace(b"cluster_enabled:1", b"cluster_enabled:0")
@@ -229,6 +231,17 @@ class Client:
             count = sum(int(reply.partition(b"\r\n")[0][1:]) for reply in replies)
             return b"*%d\r\n" % count + b"".join(reply.partition(b"\r\n")[2] for reply in replies)
         return replies[0]
+
+    async def scan(self, words):
+        """One shard after the other; which one it is is part of the cursor."""
+        shards = len(self.options.nodes)
+        own, index = divmod(int(words[1]), shards)
+        _, _, own, keys = (await (await self.shard(index)).ask([b"SCAN", b"%d" % own] + words[2:])).split(b"\r\n", 3)
+        if int(own):
+            following = int(own) * shards + index
+        else:
+            following = (index + 1) % shards
+        return b"*2\r\n$%d\r\n%d\r\n" % (len(str(following)), following) + keys
 
 
 async def main():

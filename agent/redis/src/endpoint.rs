@@ -26,6 +26,7 @@ mod merge;
 mod outbox;
 mod policy;
 mod rules;
+mod scan;
 mod session;
 mod tally;
 mod transaction;

@@ -1,5 +1,9 @@
 //! A cluster looks like one server.
 
+use std::collections::BTreeSet;
+
+use lamplighter_wire::redis::reply::{elements, string};
+
 use super::{Client, Endpoint, request};
 use crate::cache::{PASSWORD, SOON};
 use crate::support::poll;
@@ -63,6 +67,7 @@ pub(super) fn expect_one_server(client: &mut Client, cluster: &Cluster) {
     client.expect("UNLINK x none", ":1");
     client.expect("DEL y z none", ":2");
     client.expect("DBSIZE", ":500");
+    assert_eq!(walk(client), 500, "SCAN finds each of them once");
     client.expect_error("RENAME key:1 other", "CROSSSLOT");
     client.expect("RENAME {t}1 {t}1", "-ERR no such key");
     client.expect("EVAL return(KEYS[1]) 1 key:7", "$5\r\nkey:7");
@@ -76,6 +81,25 @@ pub(super) fn expect_one_server(client: &mut Client, cluster: &Cluster) {
     client.expect("EXEC", "*1\r\n:2");
     client.expect("RPUSH list a", ":1");
     client.expect("BLPOP list 1", "*2\r\n$4\r\nlist\r\n$1\r\na");
+}
+
+/// How many keys SCAN finds, none of them twice.
+fn walk(client: &mut Client) -> usize {
+    let mut found = BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let reply = client.ask(&format!("SCAN {cursor} MATCH key:* COUNT 40"));
+        let [next, keys] = elements(reply.as_bytes()).expect("an array")[..] else {
+            panic!("{reply}");
+        };
+        for key in elements(keys).expect("keys") {
+            assert!(found.insert(key.to_vec()), "{reply}");
+        }
+        cursor = String::from_utf8_lossy(string(next).expect("a cursor")).into_owned();
+        if cursor == "0" {
+            return found.len();
+        }
+    }
 }
 
 /// A transaction whose keys lie in two slots.

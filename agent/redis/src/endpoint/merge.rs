@@ -7,6 +7,7 @@ use lamplighter_wire::redis::reply::{elements, error, integer};
 use lamplighter_wire::redis::{Protocol, write};
 
 use super::outbox::{Data, Outbox};
+use super::scan;
 
 /// How parts become one reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Plan {
     Gather(Vec<usize>),
     /// The first part; the others must not be errors: SCRIPT LOAD.
     First,
+    /// The only part, of this one of so many servers; its cursor becomes one for all of them: SCAN.
+    Scan { index: usize, servers: usize },
 }
 
 /// A reply that is put together.
@@ -95,6 +98,10 @@ fn combine(plan: &Plan, replies: &[Bytes], protocol: Protocol) -> Bytes {
     match plan {
         Plan::AllOk => write::OK,
         Plan::First => replies.first().cloned().unwrap_or_else(odd),
+        Plan::Scan { index, servers } => replies
+            .first()
+            .and_then(|reply| scan::reply(reply, *index, *servers))
+            .unwrap_or_else(odd),
         Plan::Sum => replies
             .iter()
             .try_fold(0_i64, |sum, reply| sum.checked_add(integer(reply)?))

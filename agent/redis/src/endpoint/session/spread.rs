@@ -12,7 +12,8 @@ use lamplighter_wire::redis::write;
 use super::ruled::Seen;
 use super::{Flow, Lane, Session};
 use crate::endpoint::merge::{Merge, Plan};
-use crate::server::{Command, Failure, Target};
+use crate::endpoint::scan::Cursor;
+use crate::server::{Command, Failure, Server, Target};
 
 impl Session {
     /// In a cluster: commands whose keys lie in several slots, and those that every server has to hear. `None` for all others.
@@ -64,12 +65,10 @@ impl Session {
             "KEYS" => Plan::Concat,
             "FLUSHDB" | "FLUSHALL" => Plan::AllOk,
             "SCRIPT" => Plan::First,
-            "SCAN" | "RANDOMKEY" => {
-                let text = format!(
-                    "ERR lamplighter: {} would see the keys of one server of the cluster only",
-                    known.name
-                );
-                return Some(self.refuse(length, write::error(&text), "rule", false));
+            "SCAN" => return self.scan(known, length, slow).await,
+            "RANDOMKEY" => {
+                let text = "ERR lamplighter: RANDOMKEY would see the keys of one server of the cluster only";
+                return Some(self.refuse(length, write::error(text), "rule", false));
             }
             _ => return None,
         };
@@ -91,27 +90,59 @@ impl Session {
         );
         for (index, server) in servers.into_iter().enumerate() {
             let command = self.part_command(&merge, index, None, request.clone(), known, slow);
-            match Box::pin(server.acquire(self.who.protocol, slow)).await {
-                Ok(handle) => {
-                    let at = self
-                        .lanes
-                        .iter()
-                        .position(|lane| Arc::ptr_eq(&lane.handle, &handle));
-                    let at = at.unwrap_or_else(|| {
-                        self.lanes.push(Lane {
-                            server,
-                            slow,
-                            handle,
-                            batch: Vec::new(),
-                        });
-                        self.lanes.len() - 1
-                    });
-                    self.push(at, Vec::new(), None, command);
-                }
-                Err(failure) => self.shared.router.fail(command, &failure),
-            }
+            self.send_to(server, command, slow).await;
         }
         Some(Flow::Next)
+    }
+
+    /// One step of a walk through the keys of all servers, one server after the other.
+    async fn scan(&mut self, known: &'static Known, length: usize, slow: bool) -> Option<Flow> {
+        let mut servers = self.shared.router.servers();
+        // a walk goes on where it was, whatever order the map came in
+        servers.sort_by(|one, other| one.address.cmp(&other.address));
+        let arguments: Vec<&[u8]> = self.argument(0..).collect();
+        let Some(cursor) = arguments.get(1).and_then(|text| Cursor::read(text)) else {
+            let reply = write::error("ERR invalid cursor");
+            return Some(self.refuse(length, reply, "rule", false));
+        };
+        let (index, own) = cursor.at(servers.len())?;
+        let own = own.to_string();
+        let words = [arguments.get(..1)?, &[own.as_bytes()], arguments.get(2..)?].concat();
+        let request = write::request(&words);
+        let server = Arc::clone(servers.get(index)?);
+        if self.lanes.first().is_some_and(|lane| lane.slow != slow) {
+            return Some(Flow::Settle);
+        }
+        self.consume(length);
+        let plan = Plan::Scan {
+            index,
+            servers: servers.len(),
+        };
+        let place = self.outbox.reserve();
+        let merge = Merge::new(plan, 1, self.who.protocol, self.replies(), place);
+        let command = self.part_command(&merge, 0, None, request, known, slow);
+        self.send_to(server, command, slow).await;
+        Some(Flow::Next)
+    }
+
+    /// Sends a command to this server, whatever keys it has.
+    async fn send_to(&mut self, server: Arc<Server>, command: Command, slow: bool) {
+        match Box::pin(server.acquire(self.who.protocol, slow)).await {
+            Ok(handle) => {
+                let same = |lane: &Lane| Arc::ptr_eq(&lane.handle, &handle);
+                let at = self.lanes.iter().position(same).unwrap_or_else(|| {
+                    self.lanes.push(Lane {
+                        server,
+                        slow,
+                        handle: Arc::clone(&handle),
+                        batch: Vec::new(),
+                    });
+                    self.lanes.len() - 1
+                });
+                self.push(at, Vec::new(), None, command);
+            }
+            Err(failure) => self.shared.router.fail(command, &failure),
+        }
     }
 
     #[expect(

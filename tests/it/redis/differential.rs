@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lamplighter_wire::redis::Protocol;
+
 use super::{Client, Endpoint};
 use crate::cache::tls_redis;
 use crate::support::redis::Server;
@@ -85,11 +87,21 @@ fn command(dice: &mut Dice) -> String {
 }
 
 /// Runs the same commands on both, in pipelines of up to twelve.
-fn compare(direct: &Server, behind: &Server, endpoint: &Endpoint, seed: u64, rounds: u64) {
+fn compare(
+    direct: &Server,
+    behind: &Server,
+    endpoint: &Endpoint,
+    seed: u64,
+    protocol: Protocol,
+    rounds: u64,
+) {
     let mut dice = Dice(seed | 1);
     let mut one = Client::connect(&direct.socket());
     one.expect(&format!("AUTH {}", super::PASSWORD), "+OK");
     let mut two = endpoint.client();
+    if protocol == Protocol::Resp3 {
+        drop((one.ask("HELLO 3"), two.ask("HELLO 3")));
+    }
     drop((direct.cli(&["FLUSHALL"]), behind.cli(&["FLUSHALL"])));
     let mut multi = false;
     let mut history: Vec<String> = Vec::new();
@@ -116,7 +128,7 @@ fn compare(direct: &Server, behind: &Server, endpoint: &Endpoint, seed: u64, rou
             assert_eq!(
                 seen,
                 expected,
-                "seed {seed}, round {round}, {line}, after {:?}",
+                "seed {seed}, {protocol:?}, round {round}, {line}, after {:?}",
                 &history[history.len().saturating_sub(20)..]
             );
         }
@@ -128,7 +140,9 @@ fn random_commands_are_answered_as_by_the_server_itself() {
     let (direct, behind) = (tls_redis(), tls_redis());
     let endpoint = Endpoint::start(&behind, "");
     for seed in seeds() {
-        compare(&direct, &behind, &endpoint, seed, 400);
+        for protocol in [Protocol::Resp2, Protocol::Resp3] {
+            compare(&direct, &behind, &endpoint, seed, protocol, 300);
+        }
     }
 }
 

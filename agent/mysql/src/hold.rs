@@ -126,6 +126,11 @@ impl Ties {
         })
     }
 
+    /// The connection alone knows what a question about the statements before would be answered with.
+    pub(crate) fn keep_for_questions(&mut self) {
+        self.diagnostics = true;
+    }
+
     /// A text was prepared: with the user variables in it the server makes those that are not there yet, with the character set of
     /// this session.
     pub(crate) fn note_preparation(&mut self, statement: &Statement) {
@@ -484,12 +489,18 @@ pub(crate) fn text_matters(statement: &Statement) -> bool {
         Kind::Ddl
             | Kind::Insert
             | Kind::Replace
+            | Kind::Update
             | Kind::Delete
             | Kind::Show
             | Kind::ShowDiagnostics
             | Kind::Explain
     );
     changes_objects(statement) || kinds
+}
+
+/// A statement that runs a program which is not seen: it may ask about the statement before, and tell it on.
+pub(crate) fn runs_program(statement: &Statement) -> bool {
+    matches!(statement.kind, Kind::Call | Kind::Execute)
 }
 
 /// A statement that asks about the one before it.

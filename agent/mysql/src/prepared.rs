@@ -22,6 +22,8 @@ pub(crate) struct Template {
     /// The session state in which the text was read: `sql_mode`, character set and schema change its meaning.
     pub(crate) bucket: Bucket,
     pub(crate) reply: PrepareReply,
+    /// Nobody else executes it.
+    pub(crate) is_private: bool,
     /// What its executions are counted under, once there was one.
     pub(crate) digest: OnceLock<Key>,
 }

@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
                 biased;
                 request = self.client.next_request(self.shared.statement_size_max) => request,
                 () = expiry(self.hold.as_ref(), self.last.has_warnings) => {
-                    self.forget_diagnostics();
+                    Box::pin(self.leave_diagnostics()).await;
                     continue;
                 }
                 () = idle_too_long(self.hold.as_ref()) => {

@@ -17,11 +17,13 @@ mod head;
 mod lexer;
 mod objects;
 mod questions;
+mod sources;
 mod words;
 
 use lexer::{Lexer, Token};
 pub use objects::{ObjectChange, ObjectKind, ObjectName, object_change};
 pub use questions::answer_in_text;
+pub use sources::reads_other_tables;
 
 /// Parts of the session's `sql_mode` that change how text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

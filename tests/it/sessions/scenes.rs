@@ -12,6 +12,7 @@ use crate::support::mysql::raw::{BASIC, Param, UTF8MB4_0900};
 use crate::support::mysql::{APP, Cluster};
 
 mod hard;
+mod programs;
 
 const SHAPE: Shape = Shape {
     capabilities: BASIC.union(Capabilities::CLIENT_DEPRECATE_EOF),
@@ -56,9 +57,9 @@ impl Stage {
         }
     }
 
-    /// Plays what each client does, in this order, and compares. Clients are new in each scene.
+    /// Plays what each client does, in this order, and compares. Clients are new in each scene; those on both sides are given back.
     #[track_caller]
-    fn play(&self, name: &str, scene: &[(usize, Op)]) {
+    fn play(&self, name: &str, scene: &[(usize, Op)]) -> [Vec<Player>; 2] {
         let clients = 1 + scene.iter().map(|(client, _)| *client).max().unwrap_or(0);
         let players = |side: &Side| -> Vec<Player> {
             (0..clients)
@@ -78,6 +79,7 @@ impl Stage {
                 differences::first_difference(&expected, &got)
             );
         }
+        [left, right]
     }
 }
 

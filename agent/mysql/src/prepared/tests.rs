@@ -11,6 +11,7 @@ fn template(text: &str, columns: u16) -> Template {
         statement: classify(text.as_bytes(), mode),
         mode,
         bucket: Bucket::of_nobody(),
+        is_private: false,
         reply: PrepareReply {
             columns,
             params: 0,

@@ -40,7 +40,8 @@ impl Statements {
     /// The server's id of a statement, if it is prepared here for parameters of these types. A server takes the types of the first
     /// execution for those of all, and converts: what one client sends must not change what another one gets.
     pub(super) fn find(&mut self, wanted: &Wanted, types: &[u8]) -> Option<u32> {
-        let fits = |entry: &Entry| wanted.owner.is_some() || common(&entry.kinds, types).is_some();
+        let is_own = wanted.owner.is_some() || wanted.template.is_private;
+        let fits = |entry: &Entry| is_own || common(&entry.kinds, types).is_some();
         let index = self
             .entries
             .iter()

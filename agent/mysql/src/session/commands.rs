@@ -11,7 +11,7 @@ use lamplighter_wire::mysql::response::{EofPacket, ErrPacket};
 
 use super::consistency::{Views, Way};
 use super::keep::Held;
-use super::relay::Lost;
+use super::relay::{Lost, Prime};
 use super::{Flow, Session, relay};
 use crate::cancel::{self, CLIENT_IDS, Killed, What};
 use crate::client::Request;
@@ -28,7 +28,7 @@ impl Session<'_> {
         let CommandKind::Relayed(shape) = command.kind() else {
             return Flow::End;
         };
-        self.leave_replica();
+        self.leave_replica().await;
         let job = relay::Job {
             // none of them changes what the last one told
             warnings: Some(self.last.told_warnings),
@@ -39,12 +39,12 @@ impl Session<'_> {
 
     /// COM_FIELD_LIST: it adds to the warnings that are there, which must not be those of the client before.
     pub(super) async fn field_list(&mut self, request: Request) -> Flow {
-        self.leave_replica();
-        let job = relay::Job::command(request, ReplyShape::FieldList, Command::FieldList);
-        if self.hold.is_none() {
-            return self.run_primed(job).await;
+        self.leave_replica().await;
+        let mut job = relay::Job::command(request, ReplyShape::FieldList, Command::FieldList);
+        if self.hold.is_none() || self.last.unheard {
+            job.prime = Prime::Question;
         }
-        self.run_on(Way::primary(Why::Held), job).await
+        self.run_on(Way::primary(Why::NotARead), job).await
     }
 
     /// COM_PING: the warnings are those of the last statement, which it leaves as they are. Whoever asks while he keeps a
@@ -60,7 +60,7 @@ impl Session<'_> {
 
     /// COM_INIT_DB, as USE where the command itself would leave the warnings of the client before.
     pub(super) async fn init_db(&mut self, request: Request) -> Flow {
-        self.leave_replica();
+        self.leave_replica().await;
         if self.hold.is_some() {
             return self.on_primary(request, Command::InitDb).await;
         }
@@ -68,8 +68,11 @@ impl Session<'_> {
             return Flow::End;
         }
         if self.hides_text() {
-            let job = relay::Job::command(request, ReplyShape::OkOrErr, Command::InitDb);
-            return self.run_primed(job).await;
+            let job = relay::Job {
+                prime: Prime::Question,
+                ..relay::Job::command(request, ReplyShape::OkOrErr, Command::InitDb)
+            };
+            return self.run_on(Way::primary(Why::NotARead), job).await;
         }
         let name = request.packets.get(HEADER_LEN + 1..).unwrap_or_default();
         let mut text = b"USE `".to_vec();

@@ -9,6 +9,7 @@ use lamplighter_wire::mysql::flags::{Capabilities, Status};
 use lamplighter_wire::mysql::response::ErrPacket;
 use lamplighter_wire::sql::{Kind, Statement, Traits, session_key};
 
+use super::last::is_query;
 use super::{NOT_SUPPORTED, Session};
 use crate::balance::Choice;
 use crate::client::Identity;
@@ -210,7 +211,11 @@ impl Session<'_> {
         let on_primary = Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
         let way = self.choose_free(statement, text).await;
         if way.replica.is_some() || !on_primary {
-            self.forget_diagnostics();
+            if is_query(statement.kind) {
+                self.forget_diagnostics();
+            } else {
+                self.leave_diagnostics().await;
+            }
         }
         way
     }

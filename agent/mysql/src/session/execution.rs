@@ -145,6 +145,7 @@ impl Session<'_> {
             mode: template.mode,
             bucket: template.bucket.clone(),
             reply: template.reply.clone(),
+            is_private: template.is_private,
             digest: OnceLock::new(),
         })
     }

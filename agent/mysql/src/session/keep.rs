@@ -175,6 +175,32 @@ impl Session<'_> {
         self.last.begin_anew();
     }
 
+    /// As [`Session::forget_diagnostics`], once the connection has told what it alone knows and can tell.
+    pub(super) async fn leave_diagnostics(&mut self) {
+        if self.last.is_on_connection()
+            && let Some(held) = self.take_hold()
+        {
+            let Held {
+                lease,
+                ties,
+                insert_id,
+                reason,
+                since,
+            } = held;
+            let mut busy = lease.start();
+            // if it does not say, whoever asks hears that
+            let Ok((rows, told)) = busy.connection.count(b"SELECT FOUND_ROWS()").await else {
+                self.note_end(reason, since);
+                return self.lose_connection(insert_id.is_there());
+            };
+            self.last.note_told(rows);
+            let lease =
+                busy.finish(|connection| connection.finish(told.boundary, told.status, None));
+            self.settle(lease, ties, insert_id, Some((reason, since)));
+        }
+        self.forget_diagnostics();
+    }
+
     /// The time for questions about the last statement is over.
     pub(super) fn forget_diagnostics(&mut self) {
         let Some(held) = self.take_hold() else { return };
@@ -184,13 +210,13 @@ impl Session<'_> {
     }
 
     /// Gives back a replica's connection that was only held for a question about the last statement.
-    pub(super) fn leave_replica(&mut self) {
+    pub(super) async fn leave_replica(&mut self) {
         let only_diagnostics = self.hold.as_ref().is_some_and(|held| {
             let on_primary = Arc::ptr_eq(held.lease.pool(), &self.shared.primary);
             held.ties.only_diagnostics() && !on_primary
         });
         if only_diagnostics {
-            self.forget_diagnostics();
+            self.leave_diagnostics().await;
         }
     }
 

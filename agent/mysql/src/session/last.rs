@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use lamplighter_wire::mysql::command::Command;
 use lamplighter_wire::mysql::exchange::{Completion, Outcome};
 use lamplighter_wire::mysql::response::ErrPacket;
-use lamplighter_wire::sql::{Kind, Statement, Traits};
+use lamplighter_wire::sql::{Kind, LexMode, Statement, Traits, reads_other_tables};
 
 use crate::hold::{Ran, leaves_diagnostics};
 
@@ -20,11 +20,26 @@ pub(super) enum FoundRows {
     Lost,
 }
 
+impl FoundRows {
+    /// What is lost here may be known to the connection.
+    fn or_on_connection(self, agrees: bool) -> Self {
+        if self == Self::Lost && agrees {
+            Self::OnConnection
+        } else {
+            self
+        }
+    }
+}
+
 /// What is known of the last statement.
 #[derive(Debug, Clone)]
 pub(super) struct Last {
     pub(super) found_rows: FoundRows,
     pub(super) row_count: i64,
+    /// Asked for FOUND_ROWS() the connection it ran on would tell this session's, if it is held still.
+    agrees: bool,
+    /// The held connection has not heard of the last command.
+    pub(super) unheard: bool,
     /// What FOUND_ROWS() is behind the next change of data.
     counted: Option<FoundRows>,
     /// It had warnings or failed, and their texts are gone with the connection.
@@ -38,12 +53,20 @@ pub(super) struct Last {
     pub(super) refused: Option<Box<ErrPacket>>,
 }
 
+/// Changes nothing, FOUND_ROWS() neither.
+const NOTHING: &[u8] = b"SET SESSION net_retry_count = @@SESSION.net_retry_count";
+
+/// A server counts that many rows by recursion ("cte_max_recursion_depth").
+const COUNTED_MAX: u64 = 1000;
+
 impl Default for Last {
     fn default() -> Self {
         // a new session: the login itself is answered by an OK that changed nothing
         Self {
             found_rows: FoundRows::Known(0),
             row_count: 0,
+            agrees: false,
+            unheard: false,
             counted: None,
             diagnostics_lost: false,
             has_warnings: false,
@@ -74,6 +97,7 @@ impl Last {
         if self.found_rows == FoundRows::OnConnection {
             self.found_rows = FoundRows::Lost;
         }
+        self.agrees = false;
     }
 
     /// The session begins anew (COM_RESET_CONNECTION, COM_CHANGE_USER), which FOUND_ROWS() outlives.
@@ -95,6 +119,7 @@ impl Last {
     /// A command that was answered without a server and without warnings.
     pub(super) fn note_local(&mut self, row_count: i64) {
         self.row_count = row_count;
+        self.unheard = true;
         self.diagnostics_lost = false;
         self.has_warnings = false;
         self.warnings = 0;
@@ -110,27 +135,68 @@ impl Last {
         self.refused = Some(Box::new(error.clone()));
     }
 
-    /// A statement that makes a server know of the error which the last command was refused with, and of no other.
-    pub(super) fn statement_to_prime(&mut self) -> Cow<'static, [u8]> {
-        let Some(error) = self.refused.take() else {
-            return Cow::Borrowed(b"DO 0");
+    /// A question was answered here: a statement itself, which found one row.
+    pub(super) fn note_answered(&mut self) {
+        self.note_local(-1);
+        self.found_rows = FoundRows::Known(1);
+        self.counted = None;
+        self.agrees = false;
+    }
+
+    /// The held connection was asked for FOUND_ROWS() before it goes.
+    pub(super) fn note_told(&mut self, found_rows: u64) {
+        self.found_rows = FoundRows::Known(found_rows);
+    }
+
+    /// Only the held connection knows FOUND_ROWS().
+    pub(super) fn is_on_connection(&self) -> bool {
+        self.found_rows == FoundRows::OnConnection
+    }
+
+    /// What a program reads of the statement before it, and leaves as it is, the connection would tell of another client's.
+    pub(super) fn misleads_programs(&self, is_held: bool) -> bool {
+        let agrees = is_held && self.agrees;
+        !agrees && matches!(self.found_rows, FoundRows::Known(rows) if rows <= COUNTED_MAX)
+    }
+
+    /// One row was changed and one found: a CALL that changes nothing tells of the first.
+    pub(super) fn changed_one(&self) -> bool {
+        (self.found_rows, self.row_count) == (FoundRows::Known(1), 1)
+    }
+
+    /// A statement that makes a server know of the last command what this session knows of it: of the error it was refused with, and
+    /// of no other; of FOUND_ROWS(), if a `program` may ask; of ROW_COUNT(), as far as there is a statement for it.
+    pub(super) fn statement_to_prime(&mut self, program: bool) -> Cow<'static, [u8]> {
+        self.unheard = false;
+        if let Some(error) = self.refused.take() {
+            self.has_warnings = true;
+            return Cow::Owned(signal(&error));
+        }
+        let rows = match self.found_rows {
+            FoundRows::Known(rows) => rows,
+            FoundRows::OnConnection | FoundRows::Lost => return Cow::Borrowed(NOTHING),
         };
-        self.has_warnings = true;
-        // "SIGNAL Condition Information Items": a text is cut at 128 characters
-        let text = String::from_utf8_lossy(&error.message);
-        let hex: String = text
-            .chars()
-            .take(128)
-            .collect::<String>()
-            .bytes()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
-        let state = String::from_utf8_lossy(&error.sql_state);
-        let code = error.code;
-        let sql = format!(
-            "SIGNAL SQLSTATE '{state}' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = _utf8mb4 x'{hex}'"
-        );
-        Cow::Owned(sql.into_bytes())
+        let program = program && rows <= COUNTED_MAX;
+        self.agrees = rows == 1 || program;
+        match (rows, self.row_count) {
+            (1, 1) if program => Cow::Borrowed(b"SELECT 1 INTO @lamplighter"),
+            (1, -1) => Cow::Borrowed(b"SELECT 1"),
+            (1, _) => Cow::Borrowed(b"DO 0"),
+            (0, _) if program => Cow::Borrowed(b"SELECT 1 LIMIT 0"),
+            (rows, _) if program => Cow::Owned(
+                format!(
+                    "SELECT SQL_CALC_FOUND_ROWS 1 FROM (WITH RECURSIVE s (n) AS \
+                     (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows}) SELECT n FROM s) s LIMIT 0"
+                )
+                .into_bytes(),
+            ),
+            _ => Cow::Borrowed(NOTHING),
+        }
+    }
+
+    /// The server refused [`Self::statement_to_prime`].
+    pub(super) fn note_not_primed(&mut self) {
+        self.agrees = false;
     }
 
     /// A command that was answered without a server, which leaves what SHOW WARNINGS tells as it is.
@@ -155,11 +221,12 @@ impl Last {
             }
             found => {
                 let counted = self.counted.take();
+                self.agrees |= matches!(found, Found::Rows(_) | Found::Set);
                 match found {
                     Found::Rows(rows) => FoundRows::Known(rows),
                     Found::Set => FoundRows::OnConnection,
-                    Found::Unclear => FoundRows::Lost,
-                    _ => counted.unwrap_or(self.found_rows),
+                    Found::Unclear => FoundRows::Lost.or_on_connection(self.agrees),
+                    _ => counted.map_or(self.found_rows, |rows| rows.or_on_connection(self.agrees)),
                 }
             }
         };
@@ -202,8 +269,11 @@ impl Last {
         if !keeps {
             self.warnings = completion.warnings_last.max(u16::from(failed));
             self.refused = None;
+            self.unheard = false;
         }
-        self.has_warnings = warned || (keeps && self.has_warnings);
+        // it warns that it is out of date, which its reply does not say
+        let warns = matches!(ran, Ran::Command(Command::FieldList));
+        self.has_warnings = warned || warns || (keeps && self.has_warnings);
         self.diagnostics_lost &= keeps;
     }
 }
@@ -216,11 +286,30 @@ const fn tells_of_the_last(ran: Ran<'_>) -> bool {
     )
 }
 
+/// Makes a server tell of this error.
+fn signal(error: &ErrPacket) -> Vec<u8> {
+    // "SIGNAL Condition Information Items": a text is cut at 128 characters
+    let text = String::from_utf8_lossy(&error.message);
+    let hex: String = text
+        .chars()
+        .take(128)
+        .collect::<String>()
+        .bytes()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    let state = String::from_utf8_lossy(&error.sql_state);
+    let code = error.code;
+    format!("SIGNAL SQLSTATE '{state}' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = _utf8mb4 x'{hex}'")
+        .into_bytes()
+}
+
 fn found(ran: Ran<'_>, completion: &Completion) -> Found {
-    let (statement, text) = match ran {
+    let (statement, text, mode) = match ran {
         Ran::Statement {
-            statement, text, ..
-        } => (statement, text),
+            statement,
+            text,
+            mode,
+        } => (statement, text, mode),
         Ran::UnderstoodSet
         | Ran::Command(
             Command::StmtPrepare
@@ -235,10 +324,11 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
         Ran::Oversized | Ran::Command(_) => return Found::Unclear,
     };
     if completion.results != 1 {
-        // A procedure's rows are those of a query. Of several statements only the last is seen.
-        let ends_in_rows = completion.outcome == Outcome::ResultSet;
-        let is_query = statement.kind == Kind::Call || ends_in_rows;
-        return if is_query { Found::Set } else { Found::Unclear };
+        // Of several statements only the last is seen. A procedure's rows are those of a query, or its parameters.
+        return match completion.outcome {
+            Outcome::ResultSet => Found::Set,
+            _ => Found::Unclear,
+        };
     }
     if matches!(statement.kind, Kind::Call | Kind::Execute) {
         return found_by_program(&completion.outcome);
@@ -248,7 +338,12 @@ fn found(ran: Ran<'_>, completion: &Completion) -> Found {
         Outcome::ResultSet => found_by_rows(statement, text, completion.rows_last),
         // the server has read all of them; how many there are it keeps to itself
         Outcome::CursorOpened if is_query(statement.kind) => Found::Set,
-        Outcome::Ok { affected_rows, .. } => found_by_ok(statement.kind, text, *affected_rows),
+        Outcome::Ok { affected_rows, .. } => match statement.kind {
+            Kind::Insert | Kind::Replace | Kind::Update | Kind::Delete => {
+                found_by_change(statement.kind, (text, mode), completion.counted)
+            }
+            kind => found_by_ok(kind, text, *affected_rows),
+        },
         _ => Found::Unclear,
     }
 }
@@ -270,7 +365,7 @@ fn found_by_rows(statement: &Statement, text: &[u8], rows: u64) -> Found {
             _ => Found::Unclear,
         },
         Kind::Explain => match subject(text) {
-            Some(word) if is_one_of(word, &EXPLAINED) => Found::Unchanged,
+            Some(word) if is_one_of(word, &EXPLAINED) => Found::WhatWasCounted,
             Some(_) => Found::Rows(rows),
             None => Found::Unclear,
         },
@@ -278,7 +373,8 @@ fn found_by_rows(statement: &Statement, text: &[u8], rows: u64) -> Found {
     }
 }
 
-const fn is_query(kind: Kind) -> bool {
+/// A query's rows are counted, whatever was counted before.
+pub(super) const fn is_query(kind: Kind) -> bool {
     matches!(kind, Kind::Select | Kind::With | Kind::Table | Kind::Values)
 }
 
@@ -368,19 +464,26 @@ fn found_by_error(kind: Kind, code: u16) -> Found {
     }
 }
 
+/// `counted`: the rows that it matched or inserted, as the server told.
+fn found_by_change(kind: Kind, (text, mode): (&[u8], LexMode), counted: Option<u64>) -> Found {
+    let has_rows = counted.is_some_and(|rows| rows > 0);
+    match (kind, reads_other_tables(text, mode)) {
+        (Kind::Update, false) if has_rows => Found::Rows(counted.unwrap_or(0)),
+        (_, true) if has_rows => Found::Set,
+        // with a condition that cannot be met no table is opened, and nothing counted
+        (Kind::Update, _) | (_, true) => Found::Unclear,
+        (_, false) => Found::WhatWasCounted,
+    }
+}
+
 fn found_by_ok(kind: Kind, text: &[u8], affected_rows: u64) -> Found {
-    let has = |words: &[&str]| words.iter().any(|word| contains(text, word.as_bytes()));
     match kind {
         Kind::Do | Kind::Select | Kind::With => Found::Rows(1),
-        Kind::Update => Found::Set,
-        Kind::Insert | Kind::Replace if has(&["select", "table", "with"]) => Found::Set,
-        Kind::Delete if has(&["join", "using", ",", "with"]) => Found::Set,
         Kind::Ddl if creates_table_by_query(text) => match affected_rows {
             // none, or IF NOT EXISTS
             0 => Found::Later(FoundRows::Lost),
             rows => Found::Later(FoundRows::Known(rows)),
         },
-        Kind::Insert | Kind::Replace | Kind::Delete => Found::WhatWasCounted,
         Kind::LoadData | Kind::Other => Found::Unclear,
         _ => Found::Unchanged,
     }

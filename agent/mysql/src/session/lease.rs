@@ -59,10 +59,12 @@ impl Session<'_> {
         job: &Job<'_>,
         until: Option<tokio::time::Instant>,
     ) -> Result<Leased, (StatementError, bool)> {
-        self.leave_retired(job);
+        self.leave_retired(job).await;
         if let Some(held) = self.take_hold() {
             return self.lease_held(held, job.reads_insert_id).await;
         }
+        // the next connection does not know what was before
+        self.last.move_on();
         let bucket = self.bucket();
         let mut ask = Ask {
             bucket: &bucket,
@@ -153,12 +155,12 @@ impl Session<'_> {
     }
 
     /// Gives back a connection that nobody is to use again, if it is kept for nothing but a question that the command is not.
-    fn leave_retired(&mut self, job: &Job<'_>) {
+    async fn leave_retired(&mut self, job: &Job<'_>) {
         let asks =
             matches!(job.ran, Ran::Statement { statement, .. } if asks_about_the_last(statement));
         let is_retired = |held: &Held| held.ties.only_diagnostics() && held.lease.is_retired();
         if !asks && self.hold.as_ref().is_some_and(is_retired) {
-            self.forget_diagnostics();
+            self.leave_diagnostics().await;
         }
     }
 

@@ -69,9 +69,7 @@ impl Session<'_> {
             &mut out,
             &mut seq,
         );
-        // the question is a statement itself: one row was found, none changed
-        self.last.note_local(-1);
-        self.last.found_rows = FoundRows::Known(1);
+        self.last.note_answered();
         self.shared.metrics.local.inc();
         self.answer_sent(out).await
     }

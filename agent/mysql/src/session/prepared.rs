@@ -18,11 +18,11 @@ use super::execution::{
 };
 use super::insert_id::touches_insert_id;
 use super::lease::Leased;
-use super::relay::{Job, Lost};
+use super::relay::{Job, Lost, Prime};
 use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;
-use crate::hold::{Context, Ran, Ties, names_user_variables};
+use crate::hold::{Context, Ran, Ties, names_user_variables, runs_program};
 use crate::prepared::Template;
 use crate::route::Why;
 use crate::server::Wanted;
@@ -154,6 +154,7 @@ impl Session<'_> {
                     mode: self.lex_mode(),
                     bucket: self.bucket(),
                     reply,
+                    is_private,
                     digest: OnceLock::new(),
                 };
                 let template = if is_private {
@@ -267,9 +268,19 @@ impl Session<'_> {
         if let Err(refusal) = self.leave_reading(statement).await {
             return self.answer_error(&refusal, request.reply_seq).await;
         }
-        let way = if execution.wanted.owner.is_some() {
+        // it may have to be prepared in the other schema, and the way there is a command that changes nothing
+        let is_elsewhere = template.bucket.schema != self.identity.schema;
+        let prime = match self.priming(statement) {
+            Prime::Nothing
+                if is_elsewhere && runs_program(statement) && self.last.changed_one() =>
+            {
+                Prime::Program
+            }
+            prime => prime,
+        };
+        let way = if execution.wanted.owner.is_some() || prime != Prime::Nothing {
             // what keeps its connection must keep one that can do everything
-            self.leave_replica();
+            self.leave_replica().await;
             Way::primary(Why::NotARead)
         } else {
             self.choose(statement, &template.text).await
@@ -279,7 +290,10 @@ impl Session<'_> {
         let job = Job {
             request,
             shape: ReplyShape::Execute,
-            may_retry: statement.replica_safe() && execution.wanted.owner.is_none() && is_whole,
+            may_retry: statement.replica_safe()
+                && execution.wanted.owner.is_none()
+                && is_whole
+                && prime == Prime::Nothing,
             ran: Ran::Statement {
                 statement,
                 text: &template.text,
@@ -288,6 +302,7 @@ impl Session<'_> {
             execution: Some(execution),
             reads_insert_id: touches_insert_id(statement),
             warnings: None,
+            prime,
         };
         self.run_on(way, job).await
     }
@@ -351,7 +366,7 @@ impl Session<'_> {
             return self.swallow(request).await;
         }
         let template = Arc::clone(&known.template);
-        self.leave_replica();
+        self.leave_replica().await;
         let execution = Execution {
             id,
             wanted: Wanted {

@@ -24,7 +24,6 @@ use crate::error::StatementError;
 use crate::hold::{Context, HoldReason, Ran};
 use crate::insert_id::{OfSession, There};
 use crate::pool::BusyLease;
-use crate::route::Why;
 use crate::server::Bucket;
 use crate::statistics::Place;
 use crate::variables::{Effect, effect_of};
@@ -42,6 +41,17 @@ pub(super) struct Job<'a> {
     pub(super) reads_insert_id: bool,
     /// How many warnings its OK tells of, if not as many as the server says.
     pub(super) warnings: Option<u16>,
+    pub(super) prime: Prime,
+}
+
+/// What the connection has to be told of the last command first, because this one is about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prime {
+    Nothing,
+    /// What is asked for.
+    Question,
+    /// All that a program may ask for, or several statements.
+    Program,
 }
 
 impl<'a> Job<'a> {
@@ -55,6 +65,7 @@ impl<'a> Job<'a> {
             execution: None,
             reads_insert_id: false,
             warnings: None,
+            prime: Prime::Nothing,
         }
     }
 }
@@ -103,8 +114,20 @@ impl Session<'_> {
             self.note_route(&way);
             let had_state = leased.has_state();
             let alone_knew = leased.insert_id.is_there() || may_write;
-            let withhold = Withhold::of(&job, had_state, self.variables.are_read_only());
-            match self.run_leased(leased, &mut job, withhold).await {
+            let withhold = match job.prime {
+                // what it asks about is on this connection and nowhere else
+                Prime::Question => Withhold::default(),
+                _ => Withhold::of(&job, had_state, self.variables.are_read_only()),
+            };
+            let leased = match job.prime {
+                Prime::Nothing => Ok(leased),
+                _ => self.primed(leased, &mut job).await,
+            };
+            let ended = match leased {
+                Ok(leased) => self.run_leased(leased, &mut job, withhold).await,
+                Err(lost) => Ended::Lost(lost),
+            };
+            match ended {
                 Ended::Answered => return Flow::Continue,
                 Ended::Refused(packet, deadline) => {
                     let refused = Refused::again(&mut refused, packet, deadline);
@@ -179,39 +202,30 @@ impl Session<'_> {
         }
     }
 
-    /// As [`Session::run_on`] on the held connection or one of the primary, after the diagnostics there have been made those of this
-    /// client's last command.
-    pub(super) async fn run_primed(&mut self, mut job: Job<'_>) -> Flow {
-        let seq = job.request.reply_seq;
-        let mut way = Way::primary(Why::NotARead);
-        let mut leased = match self.lease(&mut way, &job, None).await {
-            Ok(leased) => leased,
-            Err((error, had_state)) => return self.fail(Lost::early(error), seq, had_state).await,
-        };
-        let had_state = leased.has_state();
-        let server = leased.lease.pool().name().to_owned();
+    /// Makes what the server knows of the last command what this client knows of it.
+    async fn primed(&mut self, mut leased: Leased, job: &mut Job<'_>) -> Result<Leased, Lost> {
         let mut busy = leased.lease.start();
-        match busy.connection.run(&self.last.statement_to_prime()).await {
-            Ok(primed) => {
-                let status = primed.status;
-                leased.lease =
-                    busy.finish(|connection| connection.finish(primed.boundary, status, None));
-            }
-            Err(source) => {
-                let error = StatementError::ServerLost { server, source };
-                return self.fail(Lost::early(error), seq, had_state).await;
-            }
+        let primed = match self.prime(&mut busy, job).await {
+            Ok(primed) => primed,
+            Err(failure) => return Err(lost(failure, &busy, job, false)),
+        };
+        if matches!(primed.outcome, Outcome::Err { .. }) {
+            self.last.note_not_primed();
         }
-        // what it asks about is on this connection and nowhere else
-        let withhold = Withhold::default();
-        match self.run_leased(leased, &mut job, withhold).await {
-            Ended::Answered => Flow::Continue,
-            Ended::Refused(packet, _) => self.answer_error(&packet, seq).await,
-            Ended::Lost(lost) => {
-                self.lose_connection(true);
-                self.fail(lost, seq, had_state).await
-            }
-        }
+        let (boundary, status) = (primed.boundary, primed.status);
+        leased.lease = busy.finish(|connection| connection.finish(boundary, status, None));
+        Ok(leased)
+    }
+
+    async fn prime(
+        &mut self,
+        busy: &mut BusyLease,
+        job: &mut Job<'_>,
+    ) -> Result<Completion, Failure> {
+        // a preparation leaves nothing of that; whatever it is refused with the command itself is told
+        let _ready = self.make_ready(busy, job).await?;
+        let statement = self.last.statement_to_prime(job.prime == Prime::Program);
+        Ok(busy.connection.run(&statement).await?)
     }
 
     async fn run_leased(&mut self, leased: Leased, job: &mut Job<'_>, withhold: Withhold) -> Ended {
@@ -221,9 +235,6 @@ impl Session<'_> {
             insert_id,
             before,
         } = leased;
-        if before.is_none() {
-            self.last.move_on();
-        }
         let knew_insert_id =
             insert_id.is_there() || lease.connection.insert_id().is_of(&self.insert_id);
         let mut busy = lease.start();
@@ -260,6 +271,9 @@ impl Session<'_> {
             execution.note(&mut ties, &completion, &mut busy);
         }
         self.last.note(job.ran, &completion);
+        if self.last.is_on_connection() {
+            ties.keep_for_questions();
+        }
         self.tally.note(&completion);
         self.note_definitions(job.ran);
         let schema = completion.track.schema.clone();

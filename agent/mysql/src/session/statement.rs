@@ -13,9 +13,10 @@ use super::consistency::Way;
 use super::insert_id::touches_insert_id;
 use super::keep::Held;
 use super::last::FoundRows;
+use super::relay::Prime;
 use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
-use crate::hold::{Ran, asks_about_the_last, text_matters};
+use crate::hold::{Ran, asks_about_the_last, runs_program, text_matters};
 use crate::route::Why;
 
 impl Session<'_> {
@@ -64,8 +65,8 @@ impl Session<'_> {
         if let Err(refusal) = self.leave_reading(&statement).await {
             return self.answer_error(&refusal, request.reply_seq).await;
         }
-        let prime = self.must_prime(&statement);
-        let way = self.choose(&statement, &text).await;
+        let prime = self.priming(&statement);
+        let way = self.way(prime, &statement, &text).await;
         let noted = if text_matters(&statement) {
             text.into_owned()
         } else {
@@ -75,7 +76,7 @@ impl Session<'_> {
         let job = relay::Job {
             request,
             shape: ReplyShape::Query,
-            may_retry: statement.replica_safe(),
+            may_retry: statement.replica_safe() && prime == Prime::Nothing,
             ran: Ran::Statement {
                 statement: &statement,
                 text: &noted,
@@ -84,16 +85,14 @@ impl Session<'_> {
             execution: None,
             reads_insert_id: touches_insert_id(&statement),
             warnings: None,
+            prime,
         };
-        if prime {
-            return self.run_primed(job).await;
-        }
         self.run_on(way, job).await
     }
 
     /// A statement that is too large to be looked through, or in a character set that cannot be read: it may do anything.
     async fn query_unread(&mut self, request: Request) -> Flow {
-        self.leave_replica();
+        self.leave_replica().await;
         let job = relay::Job {
             request,
             shape: ReplyShape::Query,
@@ -102,6 +101,7 @@ impl Session<'_> {
             execution: None,
             reads_insert_id: true,
             warnings: None,
+            prime: Prime::Nothing,
         };
         self.run_on(Way::primary(Why::NotARead), job).await
     }
@@ -137,7 +137,6 @@ impl Session<'_> {
         let found_rows = statement.traits.contains(Traits::FOUND_ROWS)
             && self.last.found_rows == FoundRows::Lost;
         let diagnostics = self.last.diagnostics_lost
-            && self.hold.is_none()
             && (matches!(statement.kind, Kind::ShowDiagnostics | Kind::GetDiagnostics)
                 || statement.traits.contains(Traits::DIAGNOSTIC_VARIABLE));
         let text = if found_rows {
@@ -172,9 +171,26 @@ impl Session<'_> {
         }
     }
 
-    /// It asks about the last statement, and what a connection says of that is not this client's.
-    fn must_prime(&self, statement: &Statement) -> bool {
-        asks_about_the_last(statement) && (self.hold.is_none() || self.last.refused.is_some())
+    async fn way(&mut self, prime: Prime, statement: &Statement, text: &[u8]) -> Way {
+        match prime {
+            Prime::Nothing => self.choose(statement, text).await,
+            Prime::Question | Prime::Program => Way::primary(Why::NotARead),
+        }
+    }
+
+    /// What a statement about the last one needs where a connection would tell of another client's, or of the one before.
+    pub(super) fn priming(&self, statement: &Statement) -> Prime {
+        let asks = asks_about_the_last(statement) && (self.hold.is_none() || self.last.unheard);
+        let runs = runs_program(statement) && self.last.misleads_programs(self.hold.is_some());
+        // inside an XA transaction nothing of ours is allowed
+        let has_xa = self.hold.as_ref().is_some_and(|held| held.ties.has_xa());
+        let several = statement.traits.contains(Traits::MULTI_STATEMENT);
+        match (asks, runs) {
+            (true, _) if several => Prime::Program,
+            (true, _) => Prime::Question,
+            (false, true) if !has_xa => Prime::Program,
+            (false, _) => Prime::Nothing,
+        }
     }
 
     /// The held connection would go on telling the warnings of the statement before if it did not hear of this one.
@@ -200,7 +216,7 @@ impl Session<'_> {
             .as_ref()
             .is_some_and(|held| held.ties.only_diagnostics())
         {
-            self.forget_diagnostics();
+            self.leave_diagnostics().await;
         }
         self.variables = variables;
         self.last.note_local(0);

@@ -154,6 +154,9 @@ pub struct Completion {
     pub track: SessionTrack,
     /// Warnings of the last result; 0 after an ERR.
     pub warnings_last: u16,
+    /// The first number in the text of the last OK, which is the same in every language: rows matched by an UPDATE, records of
+    /// an INSERT ("mysql_info()", MySQL C API).
+    pub counted: Option<u64>,
     /// For COM_STMT_PREPARE.
     pub prepared: Option<PreparedStatement>,
 }
@@ -283,6 +286,7 @@ struct Tally {
     last_insert_id: u64,
     track: SessionTrack,
     warnings: u16,
+    counted: Option<u64>,
     prepared: Option<PreparedStatement>,
 }
 
@@ -346,6 +350,7 @@ impl Exchange {
                 last_insert_id: 0,
                 track: SessionTrack::default(),
                 warnings: 0,
+                counted: None,
                 prepared: None,
             },
         }
@@ -436,6 +441,7 @@ impl Exchange {
             last_insert_id: self.tally.last_insert_id,
             track: core::mem::take(&mut self.tally.track),
             warnings_last: self.tally.warnings,
+            counted: self.tally.counted,
             prepared: self.tally.prepared,
         }
     }

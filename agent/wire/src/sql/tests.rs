@@ -311,6 +311,37 @@ fn functions_about_the_session_are_known() {
 }
 
 #[test]
+fn other_tables_are_seen() {
+    for (sql, reads) in [
+        (
+            "UPDATE t SET a = 1, b = 2 WHERE n IN (1, 2) ORDER BY a, b",
+            false,
+        ),
+        ("UPDATE t, u SET a = 1", true),
+        ("UPDATE t JOIN u USING (id) SET a = 1", true),
+        ("UPDATE t SET a = (SELECT 1)", true),
+        ("UPDATE t SET a = 1 WHERE n IN (VALUES ROW(1))", true),
+        ("WITH c AS (SELECT 1) UPDATE t SET a = 1", true),
+        ("UPDATE t SET a = 'select from table', `with` = 1", false),
+        (
+            "DELETE FROM t WHERE n IN (1, 2) ORDER BY a, b LIMIT 3",
+            false,
+        ),
+        ("DELETE t, u FROM t JOIN u", true),
+        ("DELETE FROM t USING t, u", true),
+        (
+            "INSERT INTO t (a, b) VALUES (1, 'select'), (2, NULL)",
+            false,
+        ),
+        ("INSERT INTO t PARTITION (p0, p1) SET a = 1, b = 2", false),
+        ("INSERT INTO t (a, b) SELECT 1, 2", true),
+        ("REPLACE t TABLE u", true),
+    ] {
+        assert_eq!(reads_other_tables(sql.as_bytes(), PLAIN), reads, "{sql}");
+    }
+}
+
+#[test]
 fn an_offset_is_seen() {
     for (sql, has) in [
         ("SELECT 1 LIMIT 1", false),

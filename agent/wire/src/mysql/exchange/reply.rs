@@ -156,6 +156,7 @@ impl Exchange {
         self.tally.status = ok.status;
         self.tally.status_reported = true;
         self.tally.warnings = ok.warnings;
+        self.tally.counted = first_number(ok.info);
         if ok.last_insert_id != 0 {
             self.tally.last_insert_id = ok.last_insert_id;
         }
@@ -392,4 +393,13 @@ impl Exchange {
         };
         Ok(())
     }
+}
+
+fn first_number(text: &[u8]) -> Option<u64> {
+    let from = text.iter().position(u8::is_ascii_digit)?;
+    let digits = text
+        .get(from..)?
+        .split(|byte| !byte.is_ascii_digit())
+        .next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -21,6 +21,7 @@ mod last;
 mod lease;
 mod local;
 mod prepared;
+mod priming;
 mod refusal;
 mod relay;
 mod statement;

@@ -11,7 +11,8 @@ use lamplighter_wire::mysql::response::{EofPacket, ErrPacket};
 
 use super::consistency::{Views, Way};
 use super::keep::Held;
-use super::relay::{Lost, Prime};
+use super::priming::Prime;
+use super::relay::Lost;
 use super::{Flow, Session, relay};
 use crate::cancel::{self, CLIENT_IDS, Killed, What};
 use crate::client::Request;

@@ -155,8 +155,10 @@ impl Last {
 
     /// What a program reads of the statement before it, and leaves as it is, the connection would tell of another client's.
     pub(super) fn misleads_programs(&self, is_held: bool) -> bool {
-        let agrees = is_held && self.agrees;
-        !agrees && matches!(self.found_rows, FoundRows::Known(rows) if rows <= COUNTED_MAX)
+        // how many rows were changed a CALL tells, and no statement but a change can say it again if they are many
+        let is_best_left = self.agrees || (self.row_count > 0 && !self.changed_one());
+        !(is_held && is_best_left)
+            && matches!(self.found_rows, FoundRows::Known(rows) if rows <= COUNTED_MAX)
     }
 
     /// One row was changed and one found: a CALL that changes nothing tells of the first.

@@ -18,7 +18,8 @@ use super::execution::{
 };
 use super::insert_id::touches_insert_id;
 use super::lease::Leased;
-use super::relay::{Job, Lost, Prime};
+use super::priming::Prime;
+use super::relay::{Job, Lost};
 use super::{Flow, Session};
 use crate::client::Request;
 use crate::error::StatementError;

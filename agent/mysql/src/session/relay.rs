@@ -15,6 +15,7 @@ use super::consistency::Way;
 use super::execution::{Execution, error_of};
 use super::insert_id::change_of_insert_id;
 use super::lease::Leased;
+use super::priming::Prime;
 use super::refusal::{Refusal, Refused, Withhold, packet_of, shows_no_primary};
 use super::stream::{Answered, Failure, Reply, relay};
 use super::{Flow, Session};
@@ -42,16 +43,6 @@ pub(super) struct Job<'a> {
     /// How many warnings its OK tells of, if not as many as the server says.
     pub(super) warnings: Option<u16>,
     pub(super) prime: Prime,
-}
-
-/// What the connection has to be told of the last command first, because this one is about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prime {
-    Nothing,
-    /// What is asked for.
-    Question,
-    /// All that a program may ask for, or several statements.
-    Program,
 }
 
 impl<'a> Job<'a> {
@@ -119,6 +110,9 @@ impl Session<'_> {
                 Prime::Question => Withhold::default(),
                 _ => Withhold::of(&job, had_state, self.variables.are_read_only()),
             };
+            if self.misleads(&leased, job.ran) {
+                job.prime = Prime::Program;
+            }
             let leased = match job.prime {
                 Prime::Nothing => Ok(leased),
                 _ => self.primed(leased, &mut job).await,
@@ -200,32 +194,6 @@ impl Session<'_> {
             }
             _ => self.fail(lost, job.request.reply_seq, had_state).await,
         }
-    }
-
-    /// Makes what the server knows of the last command what this client knows of it.
-    async fn primed(&mut self, mut leased: Leased, job: &mut Job<'_>) -> Result<Leased, Lost> {
-        let mut busy = leased.lease.start();
-        let primed = match self.prime(&mut busy, job).await {
-            Ok(primed) => primed,
-            Err(failure) => return Err(lost(failure, &busy, job, false)),
-        };
-        if matches!(primed.outcome, Outcome::Err { .. }) {
-            self.last.note_not_primed();
-        }
-        let (boundary, status) = (primed.boundary, primed.status);
-        leased.lease = busy.finish(|connection| connection.finish(boundary, status, None));
-        Ok(leased)
-    }
-
-    async fn prime(
-        &mut self,
-        busy: &mut BusyLease,
-        job: &mut Job<'_>,
-    ) -> Result<Completion, Failure> {
-        // a preparation leaves nothing of that; whatever it is refused with the command itself is told
-        let _ready = self.make_ready(busy, job).await?;
-        let statement = self.last.statement_to_prime(job.prime == Prime::Program);
-        Ok(busy.connection.run(&statement).await?)
     }
 
     async fn run_leased(&mut self, leased: Leased, job: &mut Job<'_>, withhold: Withhold) -> Ended {
@@ -501,7 +469,7 @@ async fn clear_kill(busy: &mut BusyLease, answered: Answered) -> Result<Answered
     )))
 }
 
-fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Lost {
+pub(super) fn lost(failure: Failure, busy: &BusyLease, job: &Job<'_>, relayed: bool) -> Lost {
     let server = busy.pool().name().to_owned();
     if let Failure::Server(error) = &failure {
         busy.pool().note_trouble(error);

@@ -13,10 +13,10 @@ use super::consistency::Way;
 use super::insert_id::touches_insert_id;
 use super::keep::Held;
 use super::last::FoundRows;
-use super::relay::Prime;
+use super::priming::Prime;
 use super::{Flow, NOT_SUPPORTED, Session, relay};
 use crate::client::Request;
-use crate::hold::{Ran, asks_about_the_last, runs_program, text_matters};
+use crate::hold::{Ran, text_matters};
 use crate::route::Why;
 
 impl Session<'_> {
@@ -175,21 +175,6 @@ impl Session<'_> {
         match prime {
             Prime::Nothing => self.choose(statement, text).await,
             Prime::Question | Prime::Program => Way::primary(Why::NotARead),
-        }
-    }
-
-    /// What a statement about the last one needs where a connection would tell of another client's, or of the one before.
-    pub(super) fn priming(&self, statement: &Statement) -> Prime {
-        let asks = asks_about_the_last(statement) && (self.hold.is_none() || self.last.unheard);
-        let runs = runs_program(statement) && self.last.misleads_programs(self.hold.is_some());
-        // inside an XA transaction nothing of ours is allowed
-        let has_xa = self.hold.as_ref().is_some_and(|held| held.ties.has_xa());
-        let several = statement.traits.contains(Traits::MULTI_STATEMENT);
-        match (asks, runs) {
-            (true, _) if several => Prime::Program,
-            (true, _) => Prime::Question,
-            (false, true) if !has_xa => Prime::Program,
-            (false, _) => Prime::Nothing,
         }
     }
 

@@ -81,10 +81,15 @@ impl Pair {
     fn replicate(&self) {
         let (primary, replica) = (self.primary(), self.replica());
         replica.cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+        let offset = |server: &Server| {
+            let info = server.cli(&["INFO", "replication"]);
+            let up = !info.contains("master_link_status:down");
+            let mut lines = info.lines();
+            let offset = lines.find_map(|line| line.strip_prefix("master_repl_offset:"));
+            offset.filter(|_| up).map(str::to_owned)
+        };
         poll::until(SOON, "the replica to have everything", || {
-            let info = replica.cli(&["INFO", "replication"]);
-            let whole = info.contains("master_link_status:up");
-            (whole && primary.cli(&["WAIT", "1", "0"]) == "1").then_some(())
+            offset(replica).is_some_and(|it| Some(it) == offset(primary))
         });
     }
 

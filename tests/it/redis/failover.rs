@@ -19,6 +19,9 @@ use crate::support::redis::Server;
 /// From when the new primary answers to when it is written to through the endpoint.
 const RECOVERED: Duration = Duration::from_secs(2);
 
+/// All is well for so long before the primary goes: what breaks again within a second is tried again more slowly.
+const CALM: Duration = Duration::from_millis(1200);
+
 /// Between two commands of a client.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -246,7 +249,7 @@ fn round(pair: &mut Pair, endpoint: &Endpoint, callers: &mut [Caller], way: Way)
     // what was set must survive: a replica has what it was sent before it is promoted
     pair.replicate();
     let (end, under_way) = (End::default(), AtomicUsize::new(0));
-    let all = callers.len();
+    let (all, begun) = (callers.len(), Instant::now());
     let answers = std::thread::scope(|scope| {
         for caller in callers.iter_mut() {
             scope.spawn(|| {
@@ -258,7 +261,7 @@ fn round(pair: &mut Pair, endpoint: &Endpoint, callers: &mut [Caller], way: Way)
         // whatever becomes of the change
         let _ending = end.ending();
         poll::until(SOON, "everybody to be under way", || {
-            under_way.load(Ordering::SeqCst) == all
+            under_way.load(Ordering::SeqCst) == all && begun.elapsed() > CALM
         });
         pair.change(way)
     });
@@ -295,7 +298,8 @@ fn tell(rounds: &[Round]) {
         let sorted = |value: fn(&Round) -> Duration| {
             let mut all: Vec<_> = of.iter().map(|it| value(it)).collect();
             all.sort();
-            format!("{:.0?} | {:.0?}", all[all.len() / 2], all[all.len() - 1])
+            let [median, longest] = [all.len() / 2, all.len() - 1].map(|at| all[at].as_millis());
+            format!("{median} ms | {longest} ms")
         };
         let mut account = Account::default();
         of.iter().for_each(|it| account += it.account);

@@ -30,9 +30,16 @@ impl Session<'_> {
             return Flow::End;
         };
         self.leave_replica().await;
+        // its error is shown with what was before it
+        let prime = if command == Command::InitDb && self.last.unheard {
+            Prime::Question
+        } else {
+            Prime::Nothing
+        };
         let job = relay::Job {
             // none of them changes what the last one told
             warnings: Some(self.last.told_warnings),
+            prime,
             ..relay::Job::command(request, shape, command)
         };
         self.run_on(Way::primary(Why::NotARead), job).await

@@ -98,6 +98,7 @@ impl Last {
             self.found_rows = FoundRows::Lost;
         }
         self.agrees = false;
+        self.unheard = false;
     }
 
     /// The session begins anew (COM_RESET_CONNECTION, COM_CHANGE_USER), which FOUND_ROWS() outlives.

@@ -105,6 +105,13 @@ fn what_the_endpoint_answers_is_not_what_a_kept_connection_tells() {
             stage.play(&format!("{unheard}, {question}"), &scene);
         }
     }
+    for begin in ["SELECT 1", "BEGIN"] {
+        let mut scene = vec![(0, Op::Reconnect(SHAPE))];
+        scene.extend(says(0, &[begin, unheard[0]]));
+        scene.extend([(0, Op::InitDb("nowhere".to_owned()))]);
+        scene.extend(says(0, &["SHOW WARNINGS"]));
+        stage.play(&format!("{begin}, a schema that is not there"), &scene);
+    }
     // prepared in one schema, executed in another: a CALL tells of the change before it
     let mut scene = vec![(0, Op::Reconnect(SHAPE)), (0, prepare("CALL nothing(?)"))];
     scene.extend([(0, Op::InitDb("other".to_owned()))]);

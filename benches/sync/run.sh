@@ -142,9 +142,12 @@ for round in $(seq "$ROUNDS"); do
   all "1 % changed"
   diff -r --exclude='.lamplighter*' "$work/to-list$round" "$work/to-rclone$round" >&2
 done >"$results"
+tar -C "$work/site" -cf "$work/site.tar" .
 for round in $(seq "$ROUNDS"); do
   entry "bundle$round" "$work/to-bundle$round" p/ release
   publish "cold-$round"
+  mkdir "$work/to-tar$round"
+  measure "cold: tar, from a file here, nothing checked" tar -C "$work/to-tar$round" -xf "$work/site.tar"
   agent_sync "cold: lamplighter, bundle into a release" "bundle$round"
   agent_sync "no change: lamplighter, manifest (a new process, which looks at every file)" "bundle$round"
   change

@@ -125,7 +125,7 @@ pub struct Config {
     /// After how long a `required` entry gives up waiting, so that a storage fault cannot keep every new instance out. Default 10 min.
     #[serde(default = "defaults::required_deadline")]
     pub required_deadline: Millis,
-    /// Most requests at a time, 1 to 256. Default 32; throttling by the storage lowers it for a while.
+    /// Most requests for files at a time, beside one for the next page of the list; 1 to 256. Default 32; throttling by the storage lowers it for a while.
     #[serde(default = "defaults::concurrency")]
     pub concurrency: u16,
     /// Most bytes between network and disk. Default 16 MiB.

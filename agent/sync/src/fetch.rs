@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::attempts::Attempts;
-use crate::config::{Config, OnMismatch};
+use crate::config::{Config, Fsync, OnMismatch};
+use crate::desk::{CutShort, Desk};
 use crate::index::{FileRecord, Kind, Record};
 use crate::manifest;
 use crate::pace::Retries;
@@ -48,7 +49,7 @@ pub(crate) enum FetchError {
     /// The blob changes faster than it can be read.
     #[error("the blob changed {RESTARTS_MAX} times while it was read")]
     Unsettled,
-    /// The blocking pool is gone.
+    /// The runtime ends.
     #[error("writing was cut short")]
     CutShort,
 }
@@ -61,6 +62,8 @@ pub(crate) struct Fetcher<S> {
     accept_mismatch: bool,
     range_max: u64,
     buffers: Semaphore,
+    /// Where files are written.
+    desk: Desk,
     penalties: Mutex<Penalties>,
 }
 
@@ -77,6 +80,7 @@ impl<S: BlobStore> Fetcher<S> {
                     .as_usize()
                     .min(Semaphore::MAX_PERMITS),
             ),
+            desk: writers(config),
             penalties: Mutex::default(),
         }
     }
@@ -155,7 +159,8 @@ impl<S: BlobStore> Fetcher<S> {
             .acquire_many(wanted)
             .await
             .map_err(|_| FetchError::CutShort)?;
-        let mut sink = Sink::new(Arc::clone(root), remote.size, remote.content);
+        let (desk, root) = (self.desk.clone(), Arc::clone(root));
+        let mut sink = Sink::new(desk, root, remote.size, remote.content);
         // what a manifest names by its content has one sum to keep to
         let mut expected = remote.md5.filter(|_| remote.content.is_none());
         let mut retries = Retries::new(attempts.stall);
@@ -264,6 +269,20 @@ impl<S: BlobStore> Fetcher<S> {
         self.penalties
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<CutShort> for FetchError {
+    fn from(_: CutShort) -> Self {
+        Self::CutShort
+    }
+}
+
+/// Who writes: as many as there are processors, or as there are downloads if each waits for the disk.
+fn writers(config: &Config) -> Desk {
+    match config.fsync {
+        Fsync::File => Desk::of(usize::from(config.concurrency)),
+        _ => Desk::for_processors(),
     }
 }
 

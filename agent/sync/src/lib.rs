@@ -35,6 +35,7 @@ mod attempts;
 mod bundle;
 pub mod config;
 mod cycle;
+mod desk;
 mod fetch;
 mod hook;
 mod index;

@@ -18,7 +18,7 @@ use crate::names;
 use crate::plan::{Census, guard};
 use crate::release::{Releases, RollbackError};
 use crate::source::{Found, Source};
-use crate::store::{BlobStore, hex};
+use crate::store::{BlobStore, PAGE_MAX, hex};
 use crate::survey::SurveyError;
 use crate::tree::Root;
 use crate::verify::{Verified, verify};
@@ -428,7 +428,10 @@ async fn digest<S: BlobStore>(engine: &Engine<S>) -> Result<String, CycleError> 
     let prefix = &engine.config.prefix;
     let (mut sum, mut marker) = ([0_u8; 32], None::<String>);
     loop {
-        let page = attempts.retried(|| engine.store.list_page(prefix, marker.as_deref()));
+        let page = attempts.retried(|| {
+            let store = &engine.store;
+            store.list_page(prefix, marker.as_deref(), PAGE_MAX)
+        });
         let page = tokio::select! {
             page = page => page.map_err(SurveyError::List)?,
             () = attempts.quit.cancelled() => return Err(SurveyError::Leaving.into()),

@@ -396,13 +396,18 @@ impl StoreError {
     }
 }
 
+/// How many blobs a page may hold. The service gives up to 5,000, which its client makes 20 MiB of memory of.
+pub const PAGE_MAX: u32 = 2000;
+
 /// A store of blobs. The retries are the caller's.
 pub trait BlobStore: Send + Sync + 'static {
-    /// One page of the blobs whose names begin with `prefix`, from `marker` on.
+    /// One page of the blobs whose names begin with `prefix`, from `marker` on; of `most` blobs or fewer, and of no more than
+    /// [`PAGE_MAX`].
     fn list_page(
         &self,
         prefix: &str,
         marker: Option<&str>,
+        most: u32,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
     /// Bytes `range` (not empty) of the blob `name` (with its prefix): of the version `if_match`, or of whichever there is.

@@ -6,18 +6,20 @@ use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::index::{Kind, Reader, Record};
 use crate::manifest::{self, Entry, ManifestError};
 use crate::plan::{Admission, Census, Decision, Judge, Merge, MergeError, Observed, Pair, decide};
-use crate::store::{BlobStore, ETag, Listed, Page, StoreError};
+use crate::store::{BlobStore, ETag, Listed, PAGE_MAX, Page, StoreError};
 use crate::tree::{Near, Root, TreeError};
 
 /// How many names are looked at in one go off the runtime's workers.
 const BATCH: usize = 2000;
+/// The first page where nothing is known yet: downloads begin while the next ones, each twice as long, are listed.
+const PAGE_FIRST: u32 = 250;
 /// The most blobs that are sorted in memory, for stores that list in another order.
 const SORTED_MAX: usize = 1_000_000;
 
@@ -48,6 +50,8 @@ pub(crate) enum SurveyError {
 enum Progress {
     /// A page is to be listed, from a marker on.
     Page(Option<String>),
+    /// The next page is under way.
+    Coming(JoinSet<Result<Page, StoreError>>),
     /// The whole list, sorted here; the next page is cut from its end, so it is kept backwards.
     Sorted(Vec<Listed>),
     /// The next page is read from a manifest.
@@ -67,6 +71,8 @@ pub(crate) struct Survey<S> {
     prefix: String,
     attempts: Attempts,
     progress: Progress,
+    /// How many blobs the next page may have.
+    page_size: u32,
     bench: Option<Bench>,
     census: Census,
 }
@@ -105,6 +111,11 @@ impl<S: BlobStore> Survey<S> {
         index: Option<Reader>,
         root: Option<Arc<Root>>,
     ) -> Result<Self, globset::Error> {
+        let page_size = if index.is_some() {
+            PAGE_MAX
+        } else {
+            PAGE_FIRST
+        };
         let bench = Bench {
             merge: Merge::default(),
             judge: Judge::new(config)?,
@@ -117,6 +128,7 @@ impl<S: BlobStore> Survey<S> {
             prefix: config.prefix.clone(),
             attempts,
             progress: Progress::Page(None),
+            page_size,
             bench: Some(bench),
             census: Census::default(),
         })
@@ -127,7 +139,8 @@ impl<S: BlobStore> Survey<S> {
         let mut all = Vec::new();
         let mut marker = None;
         loop {
-            let page = self.list(marker.as_deref()).await?;
+            let page = self.list(marker);
+            let page = self.arrived(page).await?;
             all.extend(page.blobs);
             if all.len() > SORTED_MAX {
                 return Err(SurveyError::TooMany);
@@ -163,12 +176,10 @@ impl<S: BlobStore> Survey<S> {
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Decision>>, SurveyError> {
         let page = match std::mem::replace(&mut self.progress, Progress::End) {
             Progress::Page(marker) => {
-                let page = self.list(marker.as_deref()).await?;
-                self.progress = page
-                    .next
-                    .map_or(Progress::Rest, |next| Progress::Page(Some(next)));
-                Some(page.blobs)
+                let first = self.list(marker);
+                Some(self.page(first).await?)
             }
+            Progress::Coming(page) => Some(self.page(page).await?),
             Progress::Sorted(mut all) => {
                 let mut page = all.split_off(all.len().saturating_sub(BATCH));
                 page.reverse();
@@ -260,14 +271,49 @@ impl<S: BlobStore> Survey<S> {
         )
     }
 
-    async fn list(&self, marker: Option<&str>) -> Result<Page, SurveyError> {
-        let page = self
-            .attempts
-            .retried(|| self.store.list_page(&self.prefix, marker));
+    /// Begins to list from `marker` on, beside whatever else goes on.
+    fn list(&mut self, marker: Option<String>) -> JoinSet<Result<Page, StoreError>> {
+        let (store, prefix) = (Arc::clone(&self.store), self.prefix.clone());
+        let (attempts, most) = (self.attempts.clone(), self.page_size);
+        self.page_size = (most * 2).min(PAGE_MAX);
+        let mut page = JoinSet::new();
+        page.spawn(async move {
+            attempts
+                .retried(|| store.list_page(&prefix, marker.as_deref(), most))
+                .await
+        });
+        page
+    }
+
+    /// Takes in the page that is under way.
+    async fn arrived(
+        &self,
+        mut page: JoinSet<Result<Page, StoreError>>,
+    ) -> Result<Page, SurveyError> {
         tokio::select! {
-            page = page => page.map_err(SurveyError::List),
+            Some(page) = page.join_next() => match page {
+                Ok(page) => page.map_err(SurveyError::List),
+                // a bug in us is as bad there as here
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(SurveyError::CutShort),
+                },
+            },
             () = self.attempts.quit.cancelled() => Err(SurveyError::Leaving),
         }
+    }
+
+    /// Takes in the page that is under way, and begins to list the next one.
+    async fn page(
+        &mut self,
+        page: JoinSet<Result<Page, StoreError>>,
+    ) -> Result<Vec<Listed>, SurveyError> {
+        let Page { blobs, next } = self.arrived(page).await?;
+        self.progress = match next {
+            Some(marker) => Progress::Coming(self.list(Some(marker))),
+            None => Progress::Rest,
+        };
+        Ok(blobs)
     }
 }
 

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::FetchError;
+use crate::desk::{Desk, Given};
 use crate::index::Fingerprint;
 use crate::store::{Md5, Sha256};
 use crate::tree::{Root, Staged, TreeError};
@@ -16,6 +16,7 @@ pub(super) const FLUSH: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Sink {
+    desk: Desk,
     root: Arc<Root>,
     size: u64,
     /// What the content must sum up to, if its name says it.
@@ -31,12 +32,18 @@ enum Target {
     /// Nothing on disk yet.
     None,
     /// A buffer is being written.
-    Busy(JoinHandle<Result<Staged, TreeError>>),
+    Busy(Given<Result<Staged, TreeError>>),
 }
 
 impl Sink {
-    pub(super) const fn new(root: Arc<Root>, size: u64, content: Option<Sha256>) -> Self {
+    pub(super) const fn new(
+        desk: Desk,
+        root: Arc<Root>,
+        size: u64,
+        content: Option<Sha256>,
+    ) -> Self {
         Self {
+            desk,
             root,
             size,
             content,
@@ -64,9 +71,10 @@ impl Sink {
         let chunks = std::mem::take(&mut self.buffer);
         self.buffered = 0;
         let (root, size, summed) = (Arc::clone(&self.root), self.size, self.content.is_some());
-        self.target = Target::Busy(spawn_blocking(move || {
-            write(&root, None, size, summed, staged, &chunks)
-        }));
+        self.target = Target::Busy(
+            self.desk
+                .give(move || write(&root, None, size, summed, staged, &chunks)),
+        );
         Ok(())
     }
 
@@ -78,6 +86,7 @@ impl Sink {
     ) -> Result<(Md5, Fingerprint), FetchError> {
         let staged = self.settle().await?;
         let Self {
+            desk,
             root,
             size,
             content,
@@ -85,7 +94,7 @@ impl Sink {
             ..
         } = self;
         let name = name.to_owned();
-        let ending = spawn_blocking(move || {
+        let ending = desk.give(move || {
             let summed = content.is_some();
             let staged = write(&root, Some(&name), size, summed, staged, &buffer)?;
             debug_assert_eq!(staged.written(), size, "the length was checked before");
@@ -100,14 +109,14 @@ impl Sink {
                 _ => Ok((got, staged.commit(&root, &name)?)),
             }
         });
-        ending.await.map_err(|_| FetchError::CutShort)?
+        ending.done().await?
     }
 
     /// Waits for the buffer that is being written.
     async fn settle(&mut self) -> Result<Option<Staged>, FetchError> {
         match std::mem::replace(&mut self.target, Target::None) {
             Target::None => Ok(None),
-            Target::Busy(writing) => Ok(Some(writing.await.map_err(|_| FetchError::CutShort)??)),
+            Target::Busy(writing) => Ok(Some(writing.done().await??)),
         }
     }
 }

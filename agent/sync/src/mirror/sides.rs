@@ -13,7 +13,7 @@ use crate::attempts::Attempts;
 use crate::config::Filters;
 use crate::cycle::{CycleError, Engine, Report};
 use crate::names;
-use crate::store::{BlobStore, Listed};
+use crate::store::{BlobStore, Listed, PAGE_MAX};
 use crate::survey::SurveyError;
 use crate::tree::Root;
 
@@ -51,7 +51,10 @@ pub(super) async fn list<S: BlobStore>(
     let root_len = Path::new(&config.path).as_os_str().len();
     let (mut there, mut marker) = (BTreeMap::new(), None::<String>);
     loop {
-        let page = attempts.retried(|| engine.store.list_page(&config.prefix, marker.as_deref()));
+        let page = attempts.retried(|| {
+            let store = &engine.store;
+            store.list_page(&config.prefix, marker.as_deref(), PAGE_MAX)
+        });
         let page = tokio::select! {
             page = page => page.map_err(SurveyError::List)?,
             () = attempts.quit.cancelled() => return Err(SurveyError::Leaving.into()),

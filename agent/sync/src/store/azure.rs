@@ -29,18 +29,15 @@ use futures_util::{StreamExt, TryStreamExt};
 use lamplighter_core::config::SecretDirs;
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::tls::{TlsClient, TlsError};
+use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 
 use super::{
-    Attributes, BlobStore, BlockId, Body, Condition, ETag, Listed, Md5, Page, RemoteFile,
+    Attributes, BlobStore, BlockId, Body, Condition, ETag, Listed, Md5, PAGE_MAX, Page, RemoteFile,
     StoreError,
 };
 use crate::config::{Auth, Config};
 use signer::{Form, Signer, credential_error};
-
-/// How many blobs a page may hold. The service gives up to 5,000, which the crate makes 20 MiB of memory of.
-const PAGE_MAX: i32 = 2000;
 
 /// More than any body of one request here.
 const WHOLE: usize = 1024 * 1024 * 1024;
@@ -154,11 +151,16 @@ impl AzureStore {
 }
 
 impl BlobStore for AzureStore {
-    async fn list_page(&self, prefix: &str, marker: Option<&str>) -> Result<Page, StoreError> {
+    async fn list_page(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+        most: u32,
+    ) -> Result<Page, StoreError> {
         let options = BlobContainerClientListBlobsOptions {
             include: Some(vec![ListBlobsIncludeItem::Metadata]),
             marker: marker.map(str::to_owned),
-            maxresults: Some(PAGE_MAX),
+            maxresults: i32::try_from(most.min(PAGE_MAX)).ok(),
             prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
             ..BlobContainerClientListBlobsOptions::default()
         };
@@ -334,7 +336,7 @@ impl BlobStore for AzureStore {
 /// Without the crate's own log lines: at the level "info" it writes one for every failed attempt, and what failed is logged by
 /// whoever gave up.
 async fn quietly<T>(request: impl Future<Output = T>) -> T {
-    request.with_subscriber(NoSubscriber::default()).await
+    request.with_subscriber(Dispatch::none()).await
 }
 
 fn listed(item: BlobItem, prefix: &str) -> Result<Listed, StoreError> {

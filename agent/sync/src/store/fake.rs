@@ -263,7 +263,12 @@ impl Drop for Guard {
 }
 
 impl BlobStore for Fake {
-    async fn list_page(&self, prefix: &str, marker: Option<&str>) -> Result<Page, StoreError> {
+    async fn list_page(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+        most: u32,
+    ) -> Result<Page, StoreError> {
         let _guard = self.enter().await;
         let fault = self.next_fault(
             LIST,
@@ -276,6 +281,7 @@ impl BlobStore for Fake {
             Some(Fault::HalfPage) => (self.state().page / 2, true),
             _ => (self.state().page, false),
         };
+        let size = size.min(usize::try_from(most).unwrap_or(usize::MAX));
         let state = self.state();
         let mut names: Vec<_> = state
             .blobs

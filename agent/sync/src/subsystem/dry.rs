@@ -8,7 +8,7 @@ use lamplighter_core::fault::chain;
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::metrics::{MetricsError, Registry};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::{attempts, engine, identity, index_store};
@@ -22,8 +22,8 @@ use crate::plan::{Decision, Why};
 use crate::pull::Puller;
 use crate::release::Releases;
 use crate::source::{Found, Source};
-use crate::store::BlobStore;
 use crate::store::azure::AzureStore;
+use crate::store::{BlobStore, PAGE_MAX};
 use crate::survey::{Survey, SurveyError};
 use crate::tree::Root;
 use crate::verify::Verified;
@@ -211,11 +211,13 @@ pub async fn one_pass(
     let engine = engine(config.clone(), store, state_dir, &metrics, &quit);
     let mut worker = super::worker(config, instance, state_dir);
     let progress: Arc<Progress> = Arc::clone(&engine.attempts.progress);
+    // beside its own downloads, on the runtime's workers: what they bring needs no wake-up of this thread
+    let mut pass = JoinSet::new();
+    pass.spawn(async move { Box::pin(worker.pass(&engine)).await });
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
-    let mut pass = Box::pin(worker.pass(&engine));
     let report = loop {
         tokio::select! {
-            report = &mut pass => break report,
+            Some(ended) = pass.join_next() => break ended.map_err(|error| told(&error))?,
             _ = tick.tick() => {
                 let (files, bytes) = progress.read();
                 watcher(files, bytes);
@@ -373,7 +375,10 @@ async fn probe_one(
     let store = AzureStore::new(config, secrets, tokens).map_err(|error| chain(&error))?;
     let answer = async {
         let expiry = store.refresh_credential().await?;
-        Ok((expiry, store.list_page(&config.prefix, None).await?))
+        Ok((
+            expiry,
+            store.list_page(&config.prefix, None, PAGE_MAX).await?,
+        ))
     };
     let answer: Result<_, crate::store::StoreError> = answer.await;
     let (expiry, page) =

@@ -74,6 +74,24 @@ async fn what_was_fetched_before_the_list_broke_off_is_not_fetched_again() {
     assert_eq!((gets, rig.tree().len()), (35, 40));
 }
 
+#[tokio::test(start_paused = true)]
+async fn files_are_fetched_while_the_next_page_is_listed() {
+    let rig = Rig::with(|config| config.concurrency = 4);
+    for at in 0..1000 {
+        rig.fake.put(&format!("f{at:03}"), "x");
+    }
+    let log = rig.complete().await;
+    let lists: Vec<_> = (0..log.len())
+        .filter(|at| log[*at].starts_with("list"))
+        .collect();
+    // 250, 500 and the rest, each asked for before what the page before it names is there
+    assert_eq!((lists.len(), lists[0]), (3, 0), "{lists:?}");
+    assert!(lists[1] < 10 && lists[2] < 250 + 10, "{lists:?}");
+    assert_eq!(rig.tree().len(), 1000);
+    // what is known already is looked through in long pages
+    assert_eq!(rig.complete().await, ["list  "]);
+}
+
 // case 3, in a pass: from the list to the read
 #[tokio::test(start_paused = true)]
 async fn a_blob_replaced_after_it_was_listed_arrives_as_it_is_now() {

@@ -141,7 +141,7 @@ async fn a_page_is_read_with_all_its_oddities() {
     let page = scripted
         .store()
         .await
-        .list_page("p/", Some("mark er"))
+        .list_page("p/", Some("mark er"), PAGE_MAX)
         .await
         .unwrap();
     assert_eq!(page.next.as_deref(), Some("more!"));
@@ -281,7 +281,7 @@ async fn a_list_of_what_is_not_there_is_about_the_container() {
     let error = scripted
         .store()
         .await
-        .list_page("", None)
+        .list_page("", None, PAGE_MAX)
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::NoContainer), "{error:?}");
@@ -311,7 +311,7 @@ async fn the_wish_to_wait_is_read_in_each_form() {
 async fn each_request_is_sent_once() {
     let scripted = Scripted::new(&answer("503 Service Unavailable", &[], ""), false).await;
     let store = scripted.store().await;
-    store.list_page("", None).await.unwrap_err();
+    store.list_page("", None, PAGE_MAX).await.unwrap_err();
     assert_eq!(scripted.asked.lock().unwrap().len(), 1);
 }
 
@@ -324,7 +324,7 @@ async fn nonsense_is_an_error_and_not_an_empty_list() {
         "<EnumerationRes",
     ] {
         let scripted = Scripted::new(&answer("200 OK", &[], body), false).await;
-        let page = scripted.store().await.list_page("", None).await;
+        let page = scripted.store().await.list_page("", None, PAGE_MAX).await;
         assert!(
             matches!(page, Err(StoreError::Protocol(_))),
             "{body}: {page:?}"
@@ -347,7 +347,7 @@ async fn silence_ends_and_no_error_shows_the_secret() {
     drop(body);
     let gone = scripted.port;
     drop(scripted);
-    let refused = store.list_page("", None).await.unwrap_err();
+    let refused = store.list_page("", None, PAGE_MAX).await.unwrap_err();
     for error in [stalled, refused] {
         let text = format!("{error} {error:?} {store:?}");
         assert!(matches!(error, StoreError::Unreachable(_)), "{text}");
@@ -367,12 +367,12 @@ async fn a_secret_is_read_again_when_it_changes() {
     );
     scripted.secret("sv=2021-12-02&sig=NEW", 0o600);
     assert_eq!(store.refresh_credential().await.unwrap(), None);
-    store.list_page("", None).await.unwrap();
+    store.list_page("", None, PAGE_MAX).await.unwrap();
     assert!(scripted.asked().contains("sig=NEW"), "{}", scripted.asked());
     // a file that is half written or away does not take the good one's place
     scripted.secret("nothing of use", 0o600);
     assert!(store.refresh_credential().await.is_err());
-    store.list_page("", None).await.unwrap();
+    store.list_page("", None, PAGE_MAX).await.unwrap();
     std::fs::remove_file(scripted.dir.path().join("secret")).unwrap();
     let error = store.refresh_credential().await.unwrap_err();
     assert_eq!(error.label(), "credential");
@@ -399,7 +399,7 @@ async fn a_shared_key_signs_in_a_header() {
         config.connection_string_file = config.sas_file.take();
     });
     store.refresh_credential().await.unwrap();
-    store.list_page("", None).await.unwrap();
+    store.list_page("", None, PAGE_MAX).await.unwrap();
     let asked = scripted.asked();
     assert!(
         asked.contains("authorization: SharedKey account:"),

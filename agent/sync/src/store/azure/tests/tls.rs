@@ -86,7 +86,7 @@ impl Secure {
         config.sas_file = Some(SecretFile::new(secret));
         let store = AzureStore::new(&config, &SecretDirs::default(), None).unwrap();
         store.refresh_credential().await.unwrap();
-        store.list_page("", None).await
+        store.list_page("", None, 1).await
     }
 
     fn own_ca(&self) -> CaSource {

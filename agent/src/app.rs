@@ -144,7 +144,7 @@ impl App {
         let state = StateDir::new(&config.state.dir);
         let mut azure = Azure::settle(config.platform.clone(), state, &registry).await?;
         azure.watch_names(instance::servers(config));
-        let work = Work::build(loaded, &mut azure, &registry, &mut sockets)?;
+        let work = Work::build(loaded, &mut azure, &registry, &mut sockets, &mut heartbeats)?;
         let (work, fleet) = work.join_fleet(&board, &azure);
         let links = lamplighter_platform::Links {
             board: board.clone(),
@@ -261,6 +261,7 @@ impl Work {
         azure: &mut Azure,
         registry: &Registry,
         sockets: &mut Sockets,
+        heartbeats: &mut Heartbeats,
     ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let secrets = loaded.secret_dirs();
@@ -285,6 +286,7 @@ impl Work {
                 let socket = socket.map(Path::to_owned);
                 let metrics = lamplighter_redis::Metrics::register(registry)?;
                 let links = lamplighter_redis::Links {
+                    beat: redis.has_endpoint().then(|| heartbeats.add("redis")),
                     mysql_socket: socket,
                     tokens: (redis.auth == lamplighter_redis::Auth::ManagedIdentity)
                         .then(|| azure.tokens(Resource::Redis)),

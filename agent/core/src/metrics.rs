@@ -6,6 +6,8 @@ pub use prometheus::{
     Registry,
 };
 
+pub use prometheus::local::LocalHistogram;
+
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, Opts};
 

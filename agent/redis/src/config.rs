@@ -133,6 +133,12 @@ pub enum Auth {
 }
 
 impl Config {
+    /// Whether there is an endpoint: for clients, or in front of a cluster, whose shards it finds for the agent's own jobs.
+    #[must_use]
+    pub fn has_endpoint(&self) -> bool {
+        !self.listen.is_empty() || self.kind == ServerKind::Cluster
+    }
+
     /// A configuration with everything but the address at its default.
     #[must_use]
     pub fn new(upstream: UpstreamUrl) -> Self {

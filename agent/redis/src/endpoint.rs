@@ -15,13 +15,16 @@
 //! | `rules` | rules for keys that begin alike | nothing |
 //! | `transaction` | what stands between MULTI and EXEC | memory |
 //! | `outbox`, `merge`, `tally` | replies in order, put together, counted | memory |
+//! | `lookout` | keeps the thread awake while something is about to come | the processor |
 //! | `lease` | one client fills a missing key while the others wait | Redis |
+//! | `thread` | where all of this runs, and the connections to the servers | one thread |
 //! | `session` | one client from its first byte to its last | the client's socket |
 
 mod config;
 mod lease;
 mod listener;
 mod local;
+mod lookout;
 mod merge;
 mod outbox;
 mod policy;
@@ -29,14 +32,17 @@ mod rules;
 mod scan;
 mod session;
 mod tally;
+mod thread;
 mod transaction;
 
 pub use config::{EndpointConfig, Notices, PrefixConfig, Unavailable};
 
 pub(crate) use config::prefix_problems;
 pub(crate) use listener::{Endpoint, EndpointParts, Shared};
+pub(crate) use lookout::{Lookout, Owing};
 pub(crate) use merge::Merge;
 pub(crate) use outbox::{Data, LARGE, LOOKS_MAX, Outbox};
 pub(crate) use policy::Refusal;
 pub(crate) use rules::TOMBSTONE;
 pub(crate) use tally::{HitSeries, Tally};
+pub(crate) use thread::DataThread;

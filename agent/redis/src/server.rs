@@ -39,6 +39,7 @@ pub(crate) use private::{PinError, Private, PrivatePool};
 pub(crate) use renewal::Renewal;
 pub(crate) use router::{Router, RouterConfig};
 
+use crate::endpoint::Lookout;
 use crate::metrics::EndpointMetrics;
 use detour::Detours;
 
@@ -69,6 +70,8 @@ pub(crate) struct Common {
     pub(crate) listens: bool,
     /// Told when keys may be elsewhere.
     pub(crate) stale: Notify,
+    /// Whom to tell what comes.
+    pub(crate) lookout: Lookout,
 }
 
 impl Common {

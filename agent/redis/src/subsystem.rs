@@ -1,6 +1,7 @@
 //! The subsystem `redis`: the monitor of the control connection and the warm jobs. Opens connections to Redis and to the MySQL
 //! endpoint.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use lamplighter_core::fault::Fault;
 use lamplighter_core::fleet::{FleetDesk, RationDesk};
 use lamplighter_core::identity::TokenSource;
 use lamplighter_core::instance::InstanceView;
-use lamplighter_core::lifecycle::{Drained, Scope, Subsystem};
+use lamplighter_core::lifecycle::{Drained, Heartbeat, Scope, Subsystem};
 use lamplighter_core::load::LoadSource;
 use lamplighter_core::net::{BindError, Sockets};
 use lamplighter_core::secret::Secret;
@@ -19,7 +20,7 @@ use lamplighter_core::writes::Errands;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Config, ServerKind};
-use crate::endpoint::{Endpoint, EndpointParts};
+use crate::endpoint::{DataThread, Endpoint, EndpointParts};
 use crate::fleet::Roll;
 use crate::heat::Heat;
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct Redis {
 /// What the subsystem gets from other parts of the agent.
 #[derive(Debug, Clone, Default)]
 pub struct Links {
+    /// How the thread of the endpoint shows that it turns.
+    pub beat: Option<Heartbeat>,
     /// A unix socket of the agent's MySQL endpoint, which must let the agent's own user id in as `lamplighter`.
     pub mysql_socket: Option<PathBuf>,
     /// Tokens of the machine's identity for Redis.
@@ -74,6 +77,9 @@ pub enum StartError {
     /// An address to listen on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The thread of the endpoint.
+    #[error("cannot start the endpoint's thread")]
+    Thread(#[source] io::Error),
     /// There are jobs, but no unix listener of the MySQL endpoint.
     #[error("warm needs a unix listener in [mysql]")]
     NoSocket,
@@ -103,7 +109,12 @@ impl Redis {
         let password = config.clients_password_file.as_ref();
         let password = password.map(|file| secrets.read(file)).transpose();
         let password = password.map_err(SetupError::from)?;
-        let endpoint = Endpoint::bind(config, sockets)?;
+        let endpoint = if config.has_endpoint() {
+            let thread = DataThread::start(links.beat).map_err(StartError::Thread)?;
+            Some(Endpoint::bind(config, sockets, thread)?)
+        } else {
+            None
+        };
         let jobs = jobs
             .iter()
             .map(|job| {
@@ -269,6 +280,7 @@ impl Subsystem for Redis {
     }
 
     async fn run(mut self, mut scope: Scope) -> Result<Drained, Fault> {
+        let mut thread = None;
         if let Some(endpoint) = self.endpoint.take() {
             let parts = EndpointParts {
                 approach: self.dialer.approach(),
@@ -276,7 +288,8 @@ impl Subsystem for Redis {
                 metrics: self.metrics.endpoint.clone(),
                 heat: Heat::new(self.jobs.iter().filter_map(Job::hot_list)),
             };
-            let endpoint = endpoint.start(&self.config, parts, scope.tasks());
+            let (endpoint, its) = endpoint.start(&self.config, parts, scope.tasks());
+            thread = Some(its);
             if self.config.kind == ServerKind::Cluster {
                 self.dialer.go_through(endpoint);
             }
@@ -328,7 +341,9 @@ impl Subsystem for Redis {
             () = monitor.run(&tasks) => {}
             () = leaving => {}
         }
-        scope.finish().await
+        let drained = scope.finish().await;
+        drop(thread);
+        drained
     }
 }
 

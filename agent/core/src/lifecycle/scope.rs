@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +36,8 @@ pub struct Tasks {
     stop: CancellationToken,
     departures: Departures,
     faults: IntCounterVec,
+    /// Where tasks run; `None`: where they are spawned.
+    home: Option<Handle>,
 }
 
 impl Scope {
@@ -54,6 +57,7 @@ impl Scope {
             stop,
             departures,
             faults,
+            home: None,
         };
         Self {
             name,
@@ -130,7 +134,16 @@ impl Scope {
 }
 
 impl Tasks {
-    /// Runs `future` on the current runtime, in a span of its own, counted so that drain waits for it. A panic in it is
+    /// The same tasks, those spawned from here on on another runtime.
+    #[must_use]
+    pub fn on(&self, runtime: Handle) -> Self {
+        Self {
+            home: Some(runtime),
+            ..self.clone()
+        }
+    }
+
+    /// Runs `future` on the current runtime, or on that of [`Tasks::on`], in a span of its own, counted so that drain waits for it. A panic in it is
     /// logged and counted as our bug; it does not take the process down.
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let subsystem = self.name;
@@ -142,8 +155,11 @@ impl Tasks {
                 tracing::error!(subsystem, task = name, "a task panicked; this is a bug");
             }
         });
-        self.tracker
-            .spawn(guarded.instrument(tracing::debug_span!("task", subsystem, name)));
+        let task = guarded.instrument(tracing::debug_span!("task", subsystem, name));
+        match &self.home {
+            Some(runtime) => self.tracker.spawn_on(task, runtime),
+            None => self.tracker.spawn(task),
+        };
     }
 
     /// Counts and logs a fault. The one place that logs a chain of errors.

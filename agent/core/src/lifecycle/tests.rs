@@ -319,6 +319,19 @@ async fn a_silent_runtime_is_named() {
     );
 }
 
+#[tokio::test]
+async fn a_runtime_that_was_ended_is_not_missed() {
+    let mut hearts = Heartbeats::default();
+    let mut beat = Box::pin(hearts.add("data").beat());
+    tokio::select! {
+        () = &mut beat => unreachable!("it never ends"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert!(hearts.stalled(Duration::ZERO).is_some());
+    drop(beat);
+    assert!(hearts.stalled(Duration::ZERO).is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_takes_every_step_and_stays_until_it_is_called_off() {
     let mut stage = stage(Duration::ZERO);

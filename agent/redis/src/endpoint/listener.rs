@@ -2,24 +2,30 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lamplighter_core::lifecycle::Tasks;
 use lamplighter_core::net::{Accepted, Acceptor, BindError, Sockets, Stream, UnixSocket};
 use lamplighter_core::secret::Secret;
 use lamplighter_wire::redis::command::{Class, Command as Known};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::config::{EndpointConfig, Unavailable};
 use super::lease::Leases;
+use super::lookout::Lookout;
 use super::rules::Rules;
 use super::session::Session;
+use super::thread::DataThread;
 use crate::config::{Config, ServerKind};
 use crate::heat::Heat;
 use crate::metrics::EndpointMetrics;
 use crate::server::{Approach, Common, PrivatePool, Router, RouterConfig};
+
+/// Bytes read from a client at once.
+const READ_SIZE: usize = 64 * 1024;
 
 /// What every session shares.
 #[derive(Debug)]
@@ -37,6 +43,10 @@ pub(crate) struct Shared {
     pub(crate) heat: Heat,
     /// Bytes of replies that clients have not read yet.
     pub(crate) unread: Arc<AtomicUsize>,
+    /// What sessions read into.
+    space: Mutex<Box<[u8]>>,
+    /// Where clients are served.
+    runtime: Handle,
     common: Arc<Common>,
     ids: AtomicU64,
     allowed: Vec<String>,
@@ -48,6 +58,16 @@ impl Shared {
     /// Whether a command that is refused by default may be used.
     pub(crate) fn allows(&self, known: &Known) -> bool {
         known.class == Class::Denied && self.allowed.iter().any(|name| name == known.name)
+    }
+
+    /// Whom to tell what comes.
+    pub(crate) fn lookout(&self) -> &Lookout {
+        &self.common.lookout
+    }
+
+    /// Room to read into for whoever is at it.
+    pub(crate) fn space(&self) -> MutexGuard<'_, Box<[u8]>> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a reply may take.
@@ -64,6 +84,7 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     acceptors: Vec<Acceptor>,
+    thread: DataThread,
 }
 
 /// What the endpoint is made of beside its configuration.
@@ -77,15 +98,16 @@ pub(crate) struct EndpointParts {
 }
 
 impl Endpoint {
-    /// Binds the listeners; `None` if there are none. Needs a runtime.
-    pub(crate) fn bind(config: &Config, sockets: &mut Sockets) -> Result<Option<Self>, BindError> {
-        // shards are found by the endpoint for the agent's own jobs, too
-        if config.listen.is_empty() && config.kind != ServerKind::Cluster {
-            return Ok(None);
-        }
+    /// Binds the listeners; clients will be served on `thread`.
+    pub(crate) fn bind(
+        config: &Config,
+        sockets: &mut Sockets,
+        thread: DataThread,
+    ) -> Result<Self, BindError> {
         let places = Arc::new(Semaphore::new(config.clients_max));
         let mode = config.socket_mode_bits().unwrap_or(0o660);
         let mut acceptors = Vec::new();
+        let its = thread.enter();
         for address in &config.listen {
             let listener = sockets.bind(address, mode)?;
             let acceptor = Acceptor::sharing(listener, Arc::clone(&places));
@@ -94,11 +116,19 @@ impl Endpoint {
                 source,
             })?);
         }
-        Ok(Some(Self { acceptors }))
+        drop(its);
+        Ok(Self { acceptors, thread })
     }
 
-    /// Connects to the servers and serves clients from now on, until the agent drains.
-    pub(crate) fn start(self, config: &Config, parts: EndpointParts, tasks: &Tasks) -> Arc<Shared> {
+    /// Connects to the servers and serves clients from now on, until the agent drains. All of it ends with the thread.
+    pub(crate) fn start(
+        self,
+        config: &Config,
+        parts: EndpointParts,
+        tasks: &Tasks,
+    ) -> (Arc<Shared>, DataThread) {
+        let thread = self.thread;
+        let tasks = &tasks.on(thread.handle().clone());
         let (detours, strays) = Router::detours();
         let endpoint = &config.endpoint;
         let misses = endpoint.unavailable == Unavailable::Miss;
@@ -121,6 +151,7 @@ impl Endpoint {
                 .maintenance_notices
                 .wanted(&config.upstream.address.host),
             stale: Notify::new(),
+            lookout: thread.lookout().clone(),
         });
         let router_config = RouterConfig {
             kind: config.kind,
@@ -138,7 +169,9 @@ impl Endpoint {
             tasks: tasks.clone(),
             misses,
             heat: parts.heat,
+            runtime: thread.handle().clone(),
             unread: Arc::default(),
+            space: Mutex::new(vec![0; READ_SIZE].into()),
             common,
             ids: AtomicU64::new(1),
             allowed: allowed.collect(),
@@ -149,13 +182,14 @@ impl Endpoint {
             tracing::info!(address = %acceptor.address(), "Redis endpoint listens");
             tasks.spawn("accept", accept(acceptor, Arc::clone(&shared)));
         }
-        shared
+        (shared, thread)
     }
 }
 
 impl Shared {
     /// Serves a client until it leaves.
     fn serve(self: &Arc<Self>, stream: Stream, permit: Option<OwnedSemaphorePermit>) {
+        self.lookout().note();
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(stream, Arc::clone(self), id, permit.is_none());
         self.metrics.client(true);
@@ -175,7 +209,10 @@ impl Shared {
     /// If the system has no more sockets.
     pub(crate) fn connect(self: &Arc<Self>) -> io::Result<UnixSocket> {
         let (ours, theirs) = UnixStream::pair()?;
-        self.serve(Stream::Unix(UnixSocket::new(theirs)?), None);
+        let its = self.runtime.enter();
+        let theirs = UnixSocket::new(theirs)?;
+        drop(its);
+        self.serve(Stream::Unix(theirs), None);
         UnixSocket::new(ours)
     }
 }

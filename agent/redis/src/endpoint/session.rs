@@ -8,7 +8,6 @@ mod requests;
 mod ruled;
 mod spread;
 
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +19,6 @@ use lamplighter_wire::redis::Protocol;
 use lamplighter_wire::redis::request::{Progress, RequestScanner, inline_arguments};
 use lamplighter_wire::redis::write;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
 use super::listener::Shared;
 use super::local::Who;
@@ -28,11 +26,8 @@ use super::outbox::{Outbox, Output};
 use super::transaction::Transaction;
 use crate::server::{Command, Handle, Private, Refused, Server, unreachable};
 
-/// Bytes read at once from a client that sends little.
-const READ_SMALL: usize = 16 * 1024;
-
-/// Bytes read at once from a client that sends much.
-const READ_LARGE: usize = 64 * 1024;
+/// Bytes that a client may send ahead while it is only listened to.
+const AHEAD_MAX: usize = 64 * 1024;
 
 /// Requests without a reply that a client may have before no more are read from it.
 const WINDOW: usize = 1024;
@@ -73,8 +68,6 @@ struct Lane {
 pub(crate) struct Session {
     stream: Stream,
     inbox: BytesMut,
-    /// The last read filled its buffer: there is more.
-    eager: bool,
     scanner: RequestScanner,
     outbox: Arc<Outbox>,
     output: Output,
@@ -109,7 +102,6 @@ impl Session {
         Self {
             stream,
             inbox: BytesMut::new(),
-            eager: false,
             scanner: RequestScanner::new(),
             outbox: Arc::new(Outbox::new(Arc::clone(&shared.unread))),
             output: Output::default(),
@@ -323,7 +315,7 @@ impl Session {
             return Poll::Ready(wrote);
         }
         // while a command waits for data the client is listened to, lest it leaves unnoticed
-        let listens = flow == Flow::Wait && self.alone && self.inbox.len() < READ_LARGE;
+        let listens = flow == Flow::Wait && self.alone && self.inbox.len() < AHEAD_MAX;
         if flow == Flow::Read && !full || listens {
             return self.poll_read(cx);
         }
@@ -339,36 +331,19 @@ impl Session {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        let count = if self.eager {
-            self.inbox.reserve(READ_LARGE);
-            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox) {
-                Poll::Pending => {
-                    self.eager = false;
-                    return Poll::Pending;
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
-                Poll::Ready(Ok(count)) => {
-                    self.eager = count >= READ_SMALL;
-                    count
-                }
-            }
-        } else {
-            // on the stack: a client that says nothing takes no room
-            let mut space = [MaybeUninit::<u8>::uninit(); READ_SMALL];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
-                Poll::Ready(Ok(())) => {}
-            }
-            let count = buffer.filled().len();
-            self.inbox.extend_from_slice(buffer.filled());
-            self.eager = count == READ_SMALL;
-            count
-        };
-        if count == 0 {
+        // a client that says nothing takes no room
+        let mut space = self.shared.space();
+        let mut buffer = ReadBuf::new(&mut space);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
+            Poll::Ready(Ok(())) => {}
+        }
+        if buffer.filled().is_empty() {
             return Poll::Ready(Event::Gone);
         }
+        self.inbox.extend_from_slice(buffer.filled());
+        self.shared.lookout().note();
         Poll::Ready(Event::Read)
     }
 }

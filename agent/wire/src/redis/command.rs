@@ -94,15 +94,43 @@ const NAME_MAX: usize = 24;
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Command> {
     let mut upper = [0_u8; NAME_MAX];
-    let upper = upper.get_mut(..name.len())?;
-    upper.copy_from_slice(name);
-    upper.make_ascii_uppercase();
-    let upper: &[u8] = upper;
-    let table = &table::COMMANDS;
-    let place = table
-        .binary_search_by(|command| command.name.as_bytes().cmp(upper))
-        .ok()?;
-    table.get(place)
+    let letters = upper.get_mut(..name.len())?;
+    letters.copy_from_slice(name);
+    letters.make_ascii_uppercase();
+    let place = KEYS.binary_search(&key(&upper)).ok()?;
+    let found = table::COMMANDS.get(place)?;
+    // what is filled up with zeros may have had some
+    (found.name.len() == name.len()).then_some(found)
+}
+
+/// The table's names as [`key`] makes them.
+static KEYS: [Key; table::COMMANDS.len()] = {
+    let mut keys = [[0; NAME_MAX / 8]; table::COMMANDS.len()];
+    let mut at = 0;
+    while at < keys.len() {
+        let name = table::COMMANDS[at].name.as_bytes();
+        let mut padded = [0; NAME_MAX];
+        let mut letter = 0;
+        while letter < name.len() {
+            padded[letter] = name[letter];
+            letter += 1;
+        }
+        keys[at] = key(&padded);
+        at += 1;
+    }
+    keys
+};
+
+/// Three words that sort as the bytes do: a few comparisons of numbers instead of strings for each command that passes.
+type Key = [u64; NAME_MAX / 8];
+
+const fn key(name: &[u8; NAME_MAX]) -> Key {
+    let (words, _) = name.as_chunks::<8>();
+    [
+        u64::from_be_bytes(words[0]),
+        u64::from_be_bytes(words[1]),
+        u64::from_be_bytes(words[2]),
+    ]
 }
 
 /// Whether a name is that of a module's command (`JSON.GET`, `FT.SEARCH`), whose first argument is taken for its key.

@@ -7,9 +7,12 @@ use lamplighter_wire::redis::request::Progress;
 use lamplighter_wire::redis::write;
 use tokio::io::AsyncReadExt;
 
-use super::{Flow, READ_LARGE, Session};
+use super::{Flow, Session};
 use crate::endpoint::policy::{Decision, Situation, decide};
 use crate::server::{Command, Handle, Target};
+
+/// Bytes read at once.
+const READ_SIZE: usize = 64 * 1024;
 
 impl Session {
     /// Passes the request on whose beginning is in the inbox; every reply before it has been passed on.
@@ -136,7 +139,7 @@ impl Session {
                 self.scanner.reset();
                 return Flow::Next;
             }
-            self.inbox.reserve(READ_LARGE);
+            self.inbox.reserve(READ_SIZE);
             match self.stream.read_buf(&mut self.inbox).await {
                 Ok(count) if count > 0 => {}
                 _ => {

@@ -11,6 +11,7 @@ fn the_table_is_sorted_and_found_in_any_case() {
         assert_eq!(find(command.name.to_lowercase().as_bytes()), Some(command));
     }
     assert_eq!(find(b"NOSUCH"), None);
+    assert_eq!(find(b"GET\0"), None);
     assert_eq!(find(b""), None);
     assert_eq!(find(&[b'A'; 100]), None);
     assert!(is_of_module(b"JSON.GET") && is_of_module(b"ft.search"));

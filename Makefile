@@ -31,8 +31,8 @@ bench-sync: ## files: beside rclone and azcopy, on the same storage; rewrites be
 	@benches/sync/run.sh
 endurance-sync: ## files: killed two hundred times at any moment
 	@LAMPLIGHTER_KILLS=200 cargo test -p lamplighter --test it -- files::faults::killed --nocapture
-bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; prints a table
-	@benches/redis.sh
+bench-redis: ## compare the Redis endpoint with direct connections and twemproxy; rewrites its section of benches/README.md; ROUNDS=how many
+	@benches/redis.sh $(ROUNDS)
 bench-redis-failover: ## Redis' primary killed or handed over under load: how long nobody can write; rewrites its section of benches/README.md; ROUNDS=how many
 	@benches/redis-failover.sh $(ROUNDS)
 bench-warm: ## rows of MySQL to Redis by warm jobs, beside a PHP script; rewrites its section of benches/README.md; ROUNDS=how many

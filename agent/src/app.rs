@@ -283,21 +283,20 @@ impl Work {
         let redis = match &config.redis {
             Some(redis) => {
                 let socket = config.mysql.as_ref().and_then(Proxy::internal_socket);
-                let socket = socket.map(Path::to_owned);
                 let metrics = lamplighter_redis::Metrics::register(registry)?;
                 let links = lamplighter_redis::Links {
                     beat: redis.has_endpoint().then(|| heartbeats.add("redis")),
-                    mysql_socket: socket,
+                    mysql_socket: socket.map(Path::to_owned),
                     tokens: (redis.auth == lamplighter_redis::Auth::ManagedIdentity)
                         .then(|| azure.tokens(Resource::Redis)),
                     mysql_load: mysql.as_ref().map(Proxy::load_source),
                 };
-                let jobs = &config.warm;
-                let mut redis = Redis::start(redis, jobs, links, &secrets, sockets, metrics)?;
+                let mut redis =
+                    Redis::start(redis, &config.warm, links, &secrets, sockets, metrics)?;
                 if let Some(errands) = errands {
                     redis = redis.carry_writes(errands, azure.instance());
                 }
-                if !jobs.is_empty() {
+                if !config.warm.is_empty() {
                     let (asker, questions) = Asker::new();
                     askers.insert("warm", asker);
                     redis = redis.answering(questions);

@@ -6,6 +6,7 @@
 //!     asked: waits, 40 ms at most                                                     asked: refused at once
 //! ```
 
+mod answers;
 mod command;
 mod connection;
 mod detour;

@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use lamplighter_core::metrics::LocalHistogram;
 use lamplighter_wire::redis::reply::{ReplyError, ReplyScanner};
 use lamplighter_wire::redis::write;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
@@ -22,11 +21,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Common;
+use super::answers::Answers;
 use super::command::{Command, Failure, Target};
 use super::detour::{Detour, Detours, Verdict};
 use super::handle::{COMMAND_WEIGHT, Handle, Load};
 use super::stream::{Stream, push};
-use crate::endpoint::{Data, LARGE, LOOKS_MAX, Lookout, Outbox, Owing};
+use crate::endpoint::{Data, LARGE, LOOKS_MAX, Outbox};
 
 /// Bytes that may wait to be written before no more commands are taken over.
 const OUT_MAX: usize = 4 * 1024 * 1024;
@@ -71,13 +71,7 @@ pub(crate) struct Connection {
     load: Arc<Load>,
     detours: Detours,
     ping_interval: Duration,
-    /// Added to the metric once for all replies that were read at once.
-    seconds: LocalHistogram,
-    lookout: Lookout,
-    /// There while an answer is awaited that should come soon.
-    owing: Option<Owing>,
-    /// How long the last answer took.
-    took: Option<Duration>,
+    answers: Answers,
     waiting: VecDeque<InFlight>,
     inbox: BytesMut,
     scanned: usize,
@@ -109,10 +103,7 @@ impl Connection {
             load,
             detours,
             ping_interval: common.ping_interval,
-            seconds: common.metrics.command_seconds.local(),
-            lookout: common.lookout.clone(),
-            owing: None,
-            took: None,
+            answers: Answers::new(&common.metrics.command_seconds, &common.lookout),
             waiting: VecDeque::new(),
             inbox: BytesMut::new(),
             scanned: 0,
@@ -189,7 +180,7 @@ impl Connection {
                         Err(_) => return "it broke",
                     }
                     self.heard = Instant::now();
-                    self.lookout.note();
+                    self.answers.heard();
                     if let Err(error) = self.read_replies() {
                         return of_reply(error);
                     }
@@ -205,7 +196,7 @@ impl Connection {
                         self.take_over(command, now);
                     }
                     self.rearm(&mut alarm, now);
-                    self.note_owing();
+                    self.answers.expect(self.is_owed());
                     // others are busy, too: those whose turn it is now share the write, and the server's read
                     if self.waiting.len() > 1 && !gathered {
                         gathered = true;
@@ -356,22 +347,15 @@ impl Connection {
         for outbox in self.untold.drain(..) {
             outbox.tell();
         }
-        if let Some(took) = self.took.take() {
-            self.seconds.flush();
-            self.lookout.answered(took);
-            self.note_owing();
-        }
+        self.answers.end_turn();
+        self.answers.expect(self.is_owed());
         passed
     }
 
-    /// Whether the server owes an answer that is worth being looked for.
-    fn note_owing(&mut self) {
-        let owes = |it: &InFlight| it.command.patience.is_some();
-        if !self.waiting.front().is_some_and(owes) {
-            self.owing = None;
-        } else if self.owing.is_none() {
-            self.owing = Some(self.lookout.owing());
-        }
+    /// Whether the server owes an answer that should come soon.
+    fn is_owed(&self) -> bool {
+        let front = self.waiting.front();
+        front.is_some_and(|it| it.command.patience.is_some())
     }
 
     /// A reply for `outbox` is there, or a part of one.
@@ -439,8 +423,7 @@ impl Connection {
         };
         self.lighten(done.command.bytes.len() + COMMAND_WEIGHT);
         let took = self.heard.saturating_duration_since(done.since);
-        self.seconds.observe(took.as_secs_f64());
-        self.took = Some(took);
+        self.answers.came(took);
         if first == b'-' && !done.passed {
             let verdict = done
                 .verdict

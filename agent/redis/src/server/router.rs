@@ -353,6 +353,10 @@ impl Router {
         match &detour.verdict {
             Verdict::Moved { slot, address } => match target(address) {
                 Some(address) => {
+                    // servers that do not agree yet would pass it to and fro within a millisecond
+                    if detour.command.detours > 2 {
+                        tokio::time::sleep(TRY_AGAIN).await;
+                    }
                     let server = self.patch(*slot, &address);
                     self.common.stale.notify_one();
                     self.send_to(&server, detour.command, AGAIN).await;

@@ -104,6 +104,10 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
 }
 
 /// The table's names as [`key`] makes them.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a constant: an index out of bounds does not compile"
+)]
 static KEYS: [Key; table::COMMANDS.len()] = {
     let mut keys = [[0; NAME_MAX / 8]; table::COMMANDS.len()];
     let mut at = 0;
@@ -124,6 +128,7 @@ static KEYS: [Key; table::COMMANDS.len()] = {
 /// Three words that sort as the bytes do: a few comparisons of numbers instead of strings for each command that passes.
 type Key = [u64; NAME_MAX / 8];
 
+#[expect(clippy::indexing_slicing, reason = "as many words as the array has")]
 const fn key(name: &[u8; NAME_MAX]) -> Key {
     let (words, _) = name.as_chunks::<8>();
     [

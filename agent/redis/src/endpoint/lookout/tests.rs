@@ -1,3 +1,5 @@
+//! When looks are taken, and what ends them.
+
 use super::*;
 
 fn looks_of(rarity: &mut Rarity, occasions: u32, found: bool) -> u32 {

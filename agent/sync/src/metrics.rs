@@ -158,7 +158,7 @@ impl Metrics {
             conflicts: section.counters("conflicts_total", "Files that were changed here and in the container.", &["job"])?,
             queue: section.gauges("push_queue_files", "Files that changed here and were not sent yet.", &["job"])?,
             hooks: section.counters("after_change_total", "Runs of after_change, by how they ended.", &["job", "result"])?,
-            concurrency: section.gauges("concurrency_limit", "Requests that may be under way now.", &["job"])?,
+            concurrency: section.gauges("concurrency_limit", "Requests for files that may be under way now.", &["job"])?,
             credential_expiry: section.gauges_float(
                 "credential_expiry_timestamp_seconds",
                 "When the SAS ends, in seconds since the epoch; 0 if the credential has no end.",

@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 /// A server that answers within this is near: falling asleep and being woken takes as long.
 const NEAR: Duration = Duration::from_micros(150);
 
+/// A server whose answer took this long is not near, or has so much to do that nobody falls asleep in between.
+const BUSY: Duration = Duration::from_micros(450);
+
 /// How long a server stays near without another such answer.
 const NEAR_FOR: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,7 @@ struct State {
     events: AtomicU64,
     /// Connections to servers that owe an answer.
     owing: AtomicUsize,
-    /// A server is near, or was when it was last asked.
+    /// A server is near, and answers at once.
     near: AtomicBool,
     /// Microseconds from `start` to the last answer of a near server.
     near_at_us: AtomicU64,
@@ -73,11 +76,13 @@ impl Lookout {
 
     /// A server has answered.
     pub(crate) fn answered(&self, took: Duration) {
+        let state = &self.0;
         if took <= NEAR {
-            let now = self.0.start.elapsed().as_micros();
-            let now = u64::try_from(now).unwrap_or(u64::MAX);
-            self.0.near_at_us.store(now, Ordering::Relaxed);
-            self.0.near.store(true, Ordering::Relaxed);
+            let now = u64::try_from(state.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            state.near_at_us.store(now, Ordering::Relaxed);
+            state.near.store(true, Ordering::Relaxed);
+        } else if took >= BUSY {
+            state.near.store(false, Ordering::Relaxed);
         }
     }
 
@@ -112,10 +117,12 @@ impl Lookout {
     }
 
     fn is_near(&self) -> bool {
-        let last = Duration::from_micros(self.0.near_at_us.load(Ordering::Relaxed));
-        let near = self.0.start.elapsed().saturating_sub(last) < NEAR_FOR;
-        self.0.near.store(near, Ordering::Relaxed);
-        near
+        let state = &self.0;
+        let last = Duration::from_micros(state.near_at_us.load(Ordering::Relaxed));
+        if state.start.elapsed().saturating_sub(last) >= NEAR_FOR {
+            state.near.store(false, Ordering::Relaxed);
+        }
+        state.near.load(Ordering::Relaxed)
     }
 
     /// Turns the poller until something comes; false if nothing does.

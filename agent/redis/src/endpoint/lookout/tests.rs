@@ -26,8 +26,12 @@ fn looks_in_vain_become_rare_and_one_that_finds_brings_them_back() {
 async fn only_for_a_near_server_the_thread_stays_awake() {
     let lookout = Lookout::new();
     lookout.answered(NEAR * 2);
-    lookout.note();
-    assert!(!lookout.0.near.load(Ordering::Relaxed));
+    assert!(!lookout.is_near());
+    lookout.answered(NEAR);
+    lookout.answered(NEAR * 2);
+    assert!(lookout.is_near());
+    lookout.answered(BUSY);
+    assert!(!lookout.is_near(), "nobody sleeps there anyway");
     lookout.answered(NEAR);
     assert!(lookout.is_near());
     let owing = lookout.owing();

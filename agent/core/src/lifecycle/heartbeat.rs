@@ -25,9 +25,8 @@ impl Heartbeat {
         }
     }
 
-    /// Beats until it is dropped, after which nobody misses it; run it on the runtime it vouches for.
+    /// Beats until it is dropped; run it on the runtime it vouches for.
     pub async fn beat(self) {
-        let _over = Over(&self);
         let mut ticker = tokio::time::interval(BEAT);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -41,23 +40,17 @@ impl Heartbeat {
         self.last_ms.store(elapsed, Ordering::Relaxed);
     }
 
+    /// Its runtime has ended because it was to: nobody misses a beat from now on.
+    pub fn retire(&self) {
+        self.last_ms.store(u64::MAX, Ordering::Relaxed);
+    }
+
     /// How long ago the last beat was.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.start
             .elapsed()
             .saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)))
-    }
-}
-
-/// The end of a heartbeat: its runtime has ended because it was to.
-struct Over<'a>(&'a Heartbeat);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.0.last_ms.store(u64::MAX, Ordering::Relaxed);
-        }
     }
 }
 

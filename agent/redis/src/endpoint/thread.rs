@@ -35,9 +35,12 @@ impl DataThread {
             .name("redis".to_owned())
             .spawn(move || {
                 runtime.block_on(end.run_until_cancelled(async {
-                    let beat = OptionFuture::from(beat.map(Heartbeat::beat));
+                    let beat = OptionFuture::from(beat.clone().map(Heartbeat::beat));
                     tokio::join!(theirs.look(), beat);
                 }));
+                if let Some(beat) = beat {
+                    beat.retire();
+                }
                 // a name that does not resolve may hold a thread for long; nothing hangs on it
                 runtime.shutdown_background();
             })?;

@@ -25,7 +25,7 @@ use crate::metrics::EndpointMetrics;
 use crate::server::{Approach, Common, PrivatePool, Router, RouterConfig};
 
 /// Bytes read from a client at once.
-const READ_SIZE: usize = 64 * 1024;
+pub(super) const READ_SIZE: usize = 64 * 1024;
 
 /// What every session shares.
 #[derive(Debug)]

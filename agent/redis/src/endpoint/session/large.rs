@@ -8,11 +8,9 @@ use lamplighter_wire::redis::write;
 use tokio::io::AsyncReadExt;
 
 use super::{Flow, Session};
+use crate::endpoint::listener::READ_SIZE;
 use crate::endpoint::policy::{Decision, Situation, decide};
 use crate::server::{Command, Handle, Target};
-
-/// Bytes read at once.
-const READ_SIZE: usize = 64 * 1024;
 
 impl Session {
     /// Passes the request on whose beginning is in the inbox; every reply before it has been passed on.

@@ -38,11 +38,16 @@ impl Session<'_> {
         };
         let job = relay::Job {
             // none of them changes what the last one told
-            warnings: Some(self.last.told_warnings),
+            warnings: (!self.is_told_by_connection()).then_some(self.last.told_warnings),
             prime,
             ..relay::Job::command(request, shape, command)
         };
         self.run_on(Way::primary(Why::NotARead), job).await
+    }
+
+    /// How many warnings the last command left, a server's error with what was before it, only the held connection knows.
+    fn is_told_by_connection(&self) -> bool {
+        self.hold.is_some() && self.last.failed && !self.last.unheard
     }
 
     /// COM_FIELD_LIST: it adds to the warnings that are there, which must not be those of the client before.
@@ -59,7 +64,7 @@ impl Session<'_> {
     /// connection asks about that connection.
     pub(super) async fn ping(&mut self, request: Request) -> Flow {
         let keeps = |held: &Held| !held.ties.only_diagnostics();
-        if self.hold.as_ref().is_some_and(keeps) {
+        if self.hold.as_ref().is_some_and(keeps) || self.is_told_by_connection() {
             return self.on_primary(request, Command::Ping).await;
         }
         self.last.note_quiet(Command::Ping);

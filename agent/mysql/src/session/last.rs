@@ -49,6 +49,8 @@ pub(super) struct Last {
     warnings: u16,
     /// How many the last packet that ended a reply told.
     pub(super) told_warnings: u16,
+    /// That packet was a server's error, which does not tell of the warnings before it.
+    pub(super) failed: bool,
     /// The error it was refused with, if not by a server: none knows of it.
     pub(super) refused: Option<Box<ErrPacket>>,
 }
@@ -72,6 +74,7 @@ impl Default for Last {
             has_warnings: false,
             warnings: 0,
             told_warnings: 0,
+            failed: false,
             refused: None,
         }
     }
@@ -125,6 +128,7 @@ impl Last {
         self.has_warnings = false;
         self.warnings = 0;
         self.told_warnings = 0;
+        self.failed = false;
         self.refused = None;
     }
 
@@ -211,6 +215,15 @@ impl Last {
         };
         if command == Command::StmtReset {
             self.told_warnings = 0;
+            self.failed = false;
+        }
+    }
+
+    /// The server's own OK told again how many warnings there were, which no error tells.
+    pub(super) fn note_retold(&mut self, ran: Ran<'_>, completion: &Completion) {
+        if tells_of_the_last(ran) && matches!(completion.outcome, Outcome::Ok { .. }) {
+            self.told_warnings = completion.warnings_last;
+            self.failed = false;
         }
     }
 
@@ -268,6 +281,12 @@ impl Last {
             Outcome::Err { .. } if adds => self.told_warnings.saturating_add(1),
             Outcome::Err { .. } => 1,
             _ => completion.warnings_last,
+        };
+        self.failed = match completion.outcome {
+            Outcome::Nothing | Outcome::Text => self.failed,
+            Outcome::Ok { .. } if tells_of_the_last(ran) => self.failed,
+            Outcome::Err { .. } => true,
+            _ => false,
         };
         if !keeps {
             self.warnings = completion.warnings_last.max(u16::from(failed));

@@ -219,9 +219,10 @@ impl Last {
         }
     }
 
-    /// The server's own OK told again how many warnings there were, which no error tells.
-    pub(super) fn note_retold(&mut self, ran: Ran<'_>, completion: &Completion) {
-        if tells_of_the_last(ran) && matches!(completion.outcome, Outcome::Ok { .. }) {
+    /// An OK told again how many warnings there were, which no error tells: the server's own number, if no other was `put` there.
+    pub(super) fn note_retold(&mut self, ran: Ran<'_>, put: Option<u16>, completion: &Completion) {
+        let is_ok = matches!(completion.outcome, Outcome::Ok { .. });
+        if put.is_none() && is_ok && tells_of_the_last(ran) {
             self.told_warnings = completion.warnings_last;
             self.failed = false;
         }

@@ -239,9 +239,7 @@ impl Session<'_> {
             execution.note(&mut ties, &completion, &mut busy);
         }
         self.last.note(job.ran, &completion);
-        if job.warnings.is_none() {
-            self.last.note_retold(job.ran, &completion);
-        }
+        self.last.note_retold(job.ran, job.warnings, &completion);
         if self.last.is_on_connection() {
             ties.keep_for_questions();
         }

@@ -14,7 +14,7 @@ const FOUND_ROWS: &str = "SELECT FOUND_ROWS(), ROW_COUNT()";
 /// Leaves three rows found.
 const THREE: &str = "SELECT id FROM kv WHERE id <= 3";
 
-fn prepare(sql: &str) -> Op {
+pub(super) fn prepare(sql: &str) -> Op {
     Op::Prepare {
         slot: 0,
         sql: sql.to_owned(),

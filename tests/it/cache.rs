@@ -245,7 +245,7 @@ impl Drop for Instance {
     }
 }
 
-fn dbsize(redis: &Server, pattern: &str) -> usize {
+pub(crate) fn dbsize(redis: &Server, pattern: &str) -> usize {
     redis.cli(&["--scan", "--pattern", pattern]).lines().count()
 }
 

@@ -87,12 +87,14 @@ class Client:
         self.watched = None
         self.listens = None
 
-    async def shard(self, index):
-        if index not in self.shards:
+    async def shard(self, index, aside=False):
+        """A connection to a shard; aside, one on which no transaction runs."""
+        place = index, aside
+        if place not in self.shards:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.options.nodes[index], limit=1 << 30)
-            self.shards[index] = Shard(reader, writer)
-            await self.shards[index].ask([b"HELLO", self.protocol, b"AUTH", b"default", self.options.node_password.encode()])
-        return self.shards[index]
+            self.shards[place] = Shard(reader, writer)
+            await self.shards[place].ask([b"HELLO", self.protocol, b"AUTH", b"default", self.options.node_password.encode()])
+        return self.shards[place]
 
     async def at(self, key_slot):
         share = 16384 // len(self.options.nodes)
@@ -178,7 +180,7 @@ class Client:
         return b"-EXECABORT Transaction discarded because of previous errors.\r\n" if spoilt else reply
 
     async def keys(self, words):
-        reply = await (await self.shard(0)).ask([b"COMMAND", b"GETKEYS"] + words)
+        reply = await (await self.shard(0, aside=True)).ask([b"COMMAND", b"GETKEYS"] + words)
         if not reply.startswith((b"*", b"~")):
             return []
         return [part for part in reply.split(b"\r\n")[2::2] if part]

@@ -4,7 +4,7 @@ use super::cluster::{expect_one_server, queue_across_slots};
 use super::identity::{Issuer, wait_shown};
 use super::recipes::expect_sessions_and_the_class;
 use super::{Endpoint, Instance};
-use crate::cache::{KV, PASSWORD, SOON, shared_mysql};
+use crate::cache::{KV, PASSWORD, SOON, dbsize, shared_mysql};
 use crate::support::poll;
 use crate::support::redis::enterprise::Enterprise;
 use crate::support::scratch::Scratch;
@@ -63,11 +63,21 @@ fn a_job_warms_keys_of_all_shards() {
     let secrets = Scratch::new("warm");
     secrets.write_secret("password", PASSWORD);
     let (url, ca, mysql) = (redis.url(), redis.ca_path(), shared_mysql(""));
-    let first = Instance::towards(secrets, &url, &ca, mysql, KIND, &[KV]);
-    first.wait_metric("warm_runs_total{job=\"kv\",outcome=\"done\"}", 1.0);
-    let sizes = redis.shards.nodes.iter().map(|node| node.cli(&["DBSIZE"]));
-    let sizes: Vec<u32> = sizes.map(|size| size.parse().unwrap()).collect();
-    assert!(sizes.iter().all(|size| *size > 200), "{sizes:?}");
+    let hashes = KV
+        .replace("'kv'", "'hashes'\nvalue = 'hash'")
+        .replace("kv:", "hash:");
+    let first = Instance::towards(secrets, &url, &ca, mysql, KIND, &[KV, &hashes]);
+    for job in ["kv", "hashes"] {
+        first.wait_metric(
+            &format!("warm_runs_total{{job=\"{job}\",outcome=\"done\"}}"),
+            1.0,
+        );
+    }
+    for pattern in ["kv:*", "hash:*"] {
+        let nodes = redis.shards.nodes.iter();
+        let sizes: Vec<usize> = nodes.map(|node| dbsize(node, pattern)).collect();
+        assert!(sizes.iter().all(|size| *size > 200), "{sizes:?}");
+    }
     poll::until(SOON, "the lease to be given back", || {
         let nodes = redis.shards.nodes.iter();
         let leases = nodes.map(|node| node.cli(&["--scan", "--pattern", "lmp:lease:*"]));

@@ -82,7 +82,30 @@ impl Entry {
     pub(crate) fn size(&self) -> usize {
         self.key.len() + self.payload.size()
     }
+
+    /// How it is written.
+    fn way(&self) -> Way<'_> {
+        match (&self.payload, &self.guard, self.keep) {
+            (Payload::Text(text), None, Keep::Nothing) => Way::Set(text, false),
+            (Payload::Text(text), None, Keep::Everything) => Way::Set(text, true),
+            (Payload::Hash(fields), None, Keep::Nothing) => Way::Hash(fields),
+            _ => Way::Script,
+        }
+    }
 }
+
+/// How a key is written.
+enum Way<'a> {
+    /// By SET, with NX or without.
+    Set(&'a [u8], bool),
+    /// By [`HASH_COMMANDS`] commands of a transaction: half of what a script costs Redis.
+    Hash(&'a [Vec<u8>]),
+    /// By [`UNLESS`].
+    Script,
+}
+
+/// DEL, HSET and PEXPIRE.
+const HASH_COMMANDS: usize = 3;
 
 /// Keys that are written together.
 #[derive(Debug, Default)]
@@ -201,7 +224,7 @@ pub(crate) fn write(batch: &Batch, kind: ServerKind, generation_key: &str) -> Pi
         ServerKind::Enterprise | ServerKind::Cluster => pipeline.cmd("GET").arg(generation_key),
     };
     for entry in &batch.entries {
-        pipeline.add_command(set(entry));
+        add(&mut pipeline, entry, kind);
     }
     if kind == ServerKind::Single {
         pipeline.cmd("EXEC");
@@ -211,84 +234,99 @@ pub(crate) fn write(batch: &Batch, kind: ServerKind, generation_key: &str) -> Pi
     pipeline
 }
 
-fn set(entry: &Entry) -> Cmd {
-    let Entry {
-        key,
-        payload,
-        ttl_ms,
-        keep,
-        guard,
-    } = entry;
-    if let (Payload::Text(text), None, Keep::Nothing | Keep::Everything) = (payload, guard, keep) {
-        let mut set = cmd("SET");
-        set.arg(&**key).arg(&**text).arg("PX").arg(*ttl_ms);
-        if *keep == Keep::Everything {
-            set.arg("NX");
+fn add(pipeline: &mut Pipeline, entry: &Entry, kind: ServerKind) {
+    let (key, ttl_ms) = (&*entry.key, entry.ttl_ms);
+    match entry.way() {
+        Way::Set(text, if_missing) => {
+            let set = pipeline.cmd("SET").arg(key).arg(text).arg("PX").arg(ttl_ms);
+            if if_missing {
+                set.arg("NX");
+            }
         }
-        return set;
+        Way::Hash(fields) => {
+            // nobody may see half of it, nor may it be left without an end
+            let alone = kind != ServerKind::Single;
+            if alone {
+                pipeline.cmd("MULTI");
+            }
+            pipeline.cmd("DEL").arg(key);
+            pipeline.cmd("HSET").arg(key).arg(fields);
+            pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms);
+            if alone {
+                pipeline.cmd("EXEC");
+            }
+        }
+        Way::Script => {
+            pipeline.add_command(unless(entry));
+        }
     }
+}
+
+fn unless(entry: &Entry) -> Cmd {
     let mut unless = cmd("EVAL");
-    unless.arg(UNLESS).arg(1 + usize::from(guard.is_some()));
-    unless.arg(&**key);
-    if let Some(guard) = guard {
+    unless
+        .arg(UNLESS)
+        .arg(1 + usize::from(entry.guard.is_some()))
+        .arg(&*entry.key);
+    if let Some(guard) = &entry.guard {
         unless.arg(&*guard.tombstone);
     }
-    unless.arg(*ttl_ms).arg(match keep {
+    unless.arg(entry.ttl_ms).arg(match entry.keep {
         Keep::Nothing => -1,
         Keep::Everything => 0,
-        Keep::AliveFor(millis) => i64::try_from(*millis).unwrap_or(i64::MAX),
+        Keep::AliveFor(millis) => i64::try_from(millis).unwrap_or(i64::MAX),
     });
-    match payload {
+    match &entry.payload {
         Payload::Text(text) => unless.arg(&**text),
         Payload::Hash(fields) => unless.arg(fields),
     };
     unless
 }
 
-/// What the replies to [`write`] say about its `keys` keys.
+/// What the replies to [`write`] say about the keys of `entries`.
 pub(crate) fn account(
     replies: &[Value],
-    keys: usize,
+    entries: &[Entry],
     kind: ServerKind,
     generation: u64,
 ) -> Outcome {
     match kind {
-        ServerKind::Single => account_transaction(replies, keys, generation),
+        ServerKind::Single => account_transaction(replies, entries, generation),
         ServerKind::Enterprise | ServerKind::Cluster => match replies {
             [Value::ServerError(first), ..] => Outcome::Refused {
-                refused: keys,
+                refused: entries.len(),
                 first: first.clone(),
             },
-            [seen, sets @ ..] if sets.len() == keys => match account_sets(sets) {
+            [seen, fates @ ..] => match account_keys(fates, entries, fate_alone) {
                 Outcome::Written { kept } => still(seen, generation, kept),
                 other => other,
             },
-            _ => Outcome::Confused,
+            [] => Outcome::Confused,
         },
     }
 }
 
-fn account_transaction(replies: &[Value], keys: usize, generation: u64) -> Outcome {
+fn account_transaction(replies: &[Value], entries: &[Entry], generation: u64) -> Outcome {
     let [multi, rest @ ..] = replies else {
         return Outcome::Confused;
     };
-    if rest.len() != keys + 3 {
+    let commands = |entry: &Entry| match entry.way() {
+        Way::Hash(_) => HASH_COMMANDS,
+        Way::Set(..) | Way::Script => 1,
+    };
+    let commands = entries.iter().map(commands).sum::<usize>();
+    if rest.len() != commands + 3 {
         return Outcome::Confused;
     }
-    let (queued, end) = rest.split_at(keys);
+    let (queued, end) = rest.split_at(commands);
     let [exec, watch, seen] = end else {
         return Outcome::Confused;
     };
     // the reason of an EXECABORT is among the replies before it
-    let mut refusals = std::iter::once(multi)
-        .chain(queued)
-        .filter_map(|reply| match reply {
-            Value::ServerError(error) => Some(error),
-            _ => None,
-        });
+    let refusal = std::iter::once(multi).chain(queued).find_map(refused);
     match exec {
         Value::Nil => Outcome::Superseded,
-        Value::Array(sets) if sets.len() == keys => match account_sets(sets) {
+        Value::Array(done) => match account_keys(done, entries, fate) {
             Outcome::Written { kept } => match watch {
                 Value::Okay => still(seen, generation, kept),
                 // the batch is written; the next one must not go without its watch
@@ -297,30 +335,90 @@ fn account_transaction(replies: &[Value], keys: usize, generation: u64) -> Outco
             other => other,
         },
         Value::ServerError(abort) => Outcome::Refused {
-            refused: keys,
-            first: refusals.next().unwrap_or(abort).clone(),
+            refused: entries.len(),
+            first: refusal.unwrap_or(abort).clone(),
         },
         _ => Outcome::Confused,
     }
 }
 
-fn account_sets(sets: &[Value]) -> Outcome {
+/// What became of one key.
+enum Fate<'a> {
+    Written,
+    /// It was there, or was changed since it was read.
+    Kept,
+    Refused(&'a ServerError),
+}
+
+/// The fate of an entry whose replies come first, and the replies behind them; `None` if they do not fit.
+type Read = for<'a> fn(&'a [Value], &Entry) -> Option<(Fate<'a>, &'a [Value])>;
+
+/// Of an entry within the transaction of its batch.
+fn fate<'a>(replies: &'a [Value], entry: &Entry) -> Option<(Fate<'a>, &'a [Value])> {
+    if let Way::Hash(_) = entry.way() {
+        let (own, behind) = replies.split_at_checked(HASH_COMMANDS)?;
+        return Some((fate_of_hash(own)?, behind));
+    }
+    let (reply, behind) = replies.split_first()?;
+    let fate = match reply {
+        // 1: a hash and its end
+        Value::Okay | Value::Int(1) => Fate::Written,
+        Value::Nil | Value::Int(0) => Fate::Kept,
+        Value::ServerError(error) => Fate::Refused(error),
+        _ => return None,
+    };
+    Some((fate, behind))
+}
+
+/// Of an entry without one: a hash has a transaction of its own.
+fn fate_alone<'a>(replies: &'a [Value], entry: &Entry) -> Option<(Fate<'a>, &'a [Value])> {
+    if !matches!(entry.way(), Way::Hash(_)) {
+        return fate(replies, entry);
+    }
+    let (own, behind) = replies.split_at_checked(HASH_COMMANDS + 2)?;
+    let fate = match (own.iter().find_map(refused), own.last()?) {
+        (Some(error), _) => Fate::Refused(error),
+        (None, Value::Array(done)) if done.len() == HASH_COMMANDS => fate_of_hash(done)?,
+        _ => return None,
+    };
+    Some((fate, behind))
+}
+
+/// By what DEL, HSET and PEXPIRE said.
+fn fate_of_hash(replies: &[Value]) -> Option<Fate<'_>> {
+    match (replies.iter().find_map(refused), replies) {
+        (Some(error), _) => Some(Fate::Refused(error)),
+        (None, [Value::Int(_), Value::Int(_), Value::Int(1)]) => Some(Fate::Written),
+        _ => None,
+    }
+}
+
+const fn refused(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn account_keys(mut replies: &[Value], entries: &[Entry], read: Read) -> Outcome {
     let (mut refused, mut kept) = (0, 0);
     let mut first = None;
-    for reply in sets {
-        match reply {
-            // 1: a hash and its end
-            Value::Okay | Value::Int(1) => {}
-            // it was there, or was changed since it was read
-            Value::Nil | Value::Int(0) => kept += 1,
-            Value::ServerError(error) => {
+    for entry in entries {
+        let Some((fate, behind)) = read(replies, entry) else {
+            return Outcome::Confused;
+        };
+        replies = behind;
+        match fate {
+            Fate::Written => {}
+            Fate::Kept => kept += 1,
+            Fate::Refused(error) => {
                 refused += 1;
                 first.get_or_insert(error);
             }
-            _ => return Outcome::Confused,
         }
     }
     match first {
+        _ if !replies.is_empty() => Outcome::Confused,
         None => Outcome::Written { kept },
         Some(first) => Outcome::Refused {
             refused,

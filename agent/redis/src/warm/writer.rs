@@ -174,7 +174,8 @@ impl Writer<'_> {
         let replies = send(&mut connection, &pipeline).await?;
         self.governor.batch(sent.elapsed());
         self.connection = Some(connection);
-        settle(batch::account(&replies, keys, kind, generation), keys)
+        let outcome = batch::account(&replies, &batch.entries, kind, generation);
+        settle(outcome, keys)
     }
 
     async fn open(&self) -> Result<MultiplexedConnection, RunError> {

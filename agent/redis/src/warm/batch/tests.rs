@@ -54,7 +54,7 @@ fn replies(text: &str) -> Vec<Value> {
         "q" => Value::SimpleString("QUEUED".into()),
         "nil" => Value::Nil,
         ":" => Value::Int(7),
-        "hash" => Value::Int(1),
+        "one" => Value::Int(1),
         "kept" => Value::Int(0),
         number if number.parse::<u64>().is_ok() => Value::BulkString(number.into()),
         code => {
@@ -91,9 +91,10 @@ fn short(outcome: &Outcome) -> String {
 
 #[test]
 fn replies_to_a_transaction_of_two_keys_in_generation_7() {
+    let entries = [entry(2), entry(2)];
     for (text, expected) in [
         ("ok q q [ok ok] ok 7", "written"),
-        ("ok q q [ok hash] ok 7", "written"),
+        ("ok q q [ok one] ok 7", "written"),
         // one was there (SET ... NX), one was changed since it was read
         ("ok q q [nil kept] ok 7", "2 kept"),
         // written, but another instance has taken over since
@@ -118,13 +119,14 @@ fn replies_to_a_transaction_of_two_keys_in_generation_7() {
         ("ok q q : ok 7", "confused"),
         ("ok q q [ok ok] ERR 7", "confused"),
     ] {
-        let outcome = account(&replies(text), 2, ServerKind::Single, 7);
+        let outcome = account(&replies(text), &entries, ServerKind::Single, 7);
         assert_eq!(short(&outcome), expected, "{text}");
     }
 }
 
 #[test]
 fn replies_to_a_plain_pipeline_of_two_keys_in_generation_7() {
+    let entries = [entry(2), entry(2)];
     for (text, expected) in [
         ("7 ok ok", "written"),
         ("6 ok ok", "superseded"),
@@ -135,8 +137,63 @@ fn replies_to_a_plain_pipeline_of_two_keys_in_generation_7() {
         ("7 ok ok ok", "confused"),
         ("ok ok ok", "confused"),
     ] {
-        let outcome = account(&replies(text), 2, ServerKind::Enterprise, 7);
+        let outcome = account(&replies(text), &entries, ServerKind::Enterprise, 7);
         assert_eq!(short(&outcome), expected, "{text}");
+    }
+}
+
+/// A hash of one field.
+fn hash(keep: Keep) -> Entry {
+    Entry {
+        payload: Payload::Hash(vec![b"a".to_vec(), b"1".to_vec()]),
+        keep,
+        ..entry(2)
+    }
+}
+
+#[test]
+fn replies_to_a_hash_and_a_text_in_generation_7() {
+    let entries = [hash(Keep::Nothing), entry(2)];
+    for (kind, text, expected) in [
+        (
+            ServerKind::Single,
+            "ok q q q q [: : one ok] ok 7",
+            "written",
+        ),
+        (
+            ServerKind::Single,
+            "ok q q q q [: : one nil] ok 7",
+            "1 kept",
+        ),
+        (
+            ServerKind::Single,
+            "ok q q q q [: OOM one ok] ok 7",
+            "1 OOM",
+        ),
+        (ServerKind::Single, "ok q OOM q q EXECABORT ok 7", "2 OOM"),
+        (ServerKind::Single, "ok q q q q nil ok 8", "superseded"),
+        // it has no end, or the text has two replies
+        (
+            ServerKind::Single,
+            "ok q q q q [: : kept ok] ok 7",
+            "confused",
+        ),
+        (
+            ServerKind::Single,
+            "ok q q q q [: one ok ok] ok 7",
+            "confused",
+        ),
+        (ServerKind::Single, "ok q q q [: : one] ok 7", "confused"),
+        (ServerKind::Cluster, "7 ok q q q [: : one] ok", "written"),
+        (ServerKind::Cluster, "6 ok q q q [: : one] ok", "superseded"),
+        (ServerKind::Cluster, "7 ok q OOM q EXECABORT ok", "1 OOM"),
+        (ServerKind::Cluster, "7 ok q q q [: : one] OOM", "1 OOM"),
+        (ServerKind::Cluster, "7 ok q q q nil ok", "confused"),
+        (ServerKind::Cluster, "7 ok q q q [: :] ok", "confused"),
+        (ServerKind::Cluster, "7 ok q q q [: : one]", "confused"),
+    ] {
+        let outcome = account(&replies(text), &entries, kind, 7);
+        assert_eq!(short(&outcome), expected, "{kind:?} {text}");
     }
 }
 
@@ -177,21 +234,26 @@ fn the_commands_of_a_batch() {
         "GET g SET k vv PX 1000 SET k v PX 1000"
     );
     assert_eq!(text(&watch("g")), "WATCH g GET g");
-    let one = |keep, payload| {
-        let entries = vec![Entry {
-            keep,
-            payload,
-            ..entry(2)
-        }];
+    let one = |kind, entry| {
         let batch = Batch {
-            entries,
+            entries: vec![entry],
             ..Batch::default()
         };
-        text(&write(&batch, ServerKind::Enterprise, "g"))
+        text(&write(&batch, kind, "g"))
     };
-    let v = Payload::Text(b"v".to_vec());
-    assert_eq!(one(Keep::Everything, v.clone()), "GET g SET k v PX 1000 NX");
-    assert!(one(Keep::AliveFor(500), v).ends_with(" 1 k 1000 500 v"));
-    let hash = Payload::Hash(vec![b"a".to_vec(), b"1".to_vec()]);
-    assert!(one(Keep::Nothing, hash).ends_with(" 1 k 1000 -1 a 1"));
+    let kept = |keep| Entry { keep, ..entry(2) };
+    assert_eq!(
+        one(ServerKind::Enterprise, kept(Keep::Everything)),
+        "GET g SET k v PX 1000 NX"
+    );
+    assert!(one(ServerKind::Enterprise, kept(Keep::AliveFor(500))).ends_with(" 1 k 1000 500 v"));
+    assert_eq!(
+        one(ServerKind::Single, hash(Keep::Nothing)),
+        "MULTI DEL k HSET k a 1 PEXPIRE k 1000 EXEC WATCH g GET g"
+    );
+    assert_eq!(
+        one(ServerKind::Cluster, hash(Keep::Nothing)),
+        "GET g MULTI DEL k HSET k a 1 PEXPIRE k 1000 EXEC"
+    );
+    assert!(one(ServerKind::Single, hash(Keep::Everything)).contains(" 1 k 1000 0 a 1 EXEC"));
 }

@@ -50,6 +50,12 @@ pub(crate) fn delayed(base: Duration) -> Duration {
     base.mul_f64(1.0 + 0.2 * fraction())
 }
 
+/// Any number; 0 without randomness.
+pub(crate) fn random() -> usize {
+    let random = getrandom::u32().unwrap_or_default();
+    usize::try_from(random).unwrap_or_default()
+}
+
 /// Evenly from 0 to 1.
 pub(crate) fn fraction() -> f64 {
     // without randomness the upper limit is the safe choice

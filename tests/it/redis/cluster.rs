@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use lamplighter_wire::redis::reply::{elements, string};
+use lamplighter_wire::redis::write;
 
 use super::{Client, Endpoint, request};
 use crate::cache::{PASSWORD, SOON};
@@ -116,6 +117,53 @@ fn keys_of_all_shards_are_reached_and_commands_are_split_and_merged() {
     expect_one_server(&mut client, &cluster);
     queue_across_slots(&mut client);
     client.expect_error("EXEC", "CROSSSLOT");
+}
+
+#[test]
+fn what_has_no_key_is_asked_of_every_shard() {
+    let cluster = Cluster::start(3, || Server::builder().password(PASSWORD));
+    let first = &cluster.nodes[0];
+    let more = "kind = 'cluster'\n[endpoint]\nallow = ['FLUSHALL', 'FLUSHDB']\n";
+    let endpoint = Endpoint::towards(&first.url(), &first.ca_path(), more);
+    let mut client = endpoint.client();
+    wait_map(&mut client);
+    client.expect("DBSIZE", ":3");
+    let reply = client.ask("KEYS *");
+    let mut keys = elements(reply.as_bytes()).expect("an array");
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        ["probe:a", "probe:b", "probe:d"].map(|key| format!("$7\r\n{key}\r\n").into_bytes())
+    );
+    let mut seen = BTreeSet::new();
+    for _ in 0..200 {
+        seen.insert(client.ask("RANDOMKEY"));
+    }
+    assert_eq!(seen.len(), 3, "a key of each: {seen:?}");
+    // two of three have none
+    client.expect("DEL probe:a probe:b", ":2");
+    for _ in 0..20 {
+        client.expect("RANDOMKEY", "$7\r\nprobe:d");
+    }
+    client.expect("FLUSHALL", "+OK");
+    client.expect("RANDOMKEY", "$-1");
+    client.expect("DBSIZE", ":0");
+    let sha = client.ask("SCRIPT LOAD return(KEYS[1])");
+    let sha = string(sha.as_bytes()).expect("its name").to_vec();
+    let sha = String::from_utf8_lossy(&sha);
+    client.send(&write::request(&[
+        "FUNCTION",
+        "LOAD",
+        "#!lua name=of\nredis.register_function('of', function(keys) return keys[1] end)",
+    ]));
+    assert_eq!(client.reply(), "$2\r\nof\r\n");
+    for key in SHARDS {
+        client.expect(&format!("EVALSHA {sha} 1 {key}"), &format!("$7\r\n{key}"));
+        client.expect(&format!("FCALL of 1 {key}"), &format!("$7\r\n{key}"));
+    }
+    client.expect("SET probe:a x", "+OK");
+    client.expect("FLUSHDB", "+OK");
+    client.expect("EXISTS probe:a", ":0");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use lamplighter_wire::redis::reply::{elements, error, integer};
+use lamplighter_wire::redis::reply::{elements, error, integer, is_null};
 use lamplighter_wire::redis::{Protocol, write};
 
 use super::outbox::{Data, Outbox};
@@ -20,8 +20,10 @@ pub(crate) enum Plan {
     Concat,
     /// For each element of the reply the part it is in, each part's elements in their order: MGET.
     Gather(Vec<usize>),
-    /// The first part; the others must not be errors: SCRIPT LOAD.
+    /// The first part; the others must not be errors: SCRIPT, FUNCTION.
     First,
+    /// A part that is not null, counted from this one on, round and round: RANDOMKEY.
+    Any(usize),
     /// The only part, of this one of so many servers; its cursor becomes one for all of them: SCAN.
     Scan { index: usize, servers: usize },
 }
@@ -90,6 +92,11 @@ impl Merge {
 }
 
 fn combine(plan: &Plan, replies: &[Bytes], protocol: Protocol) -> Bytes {
+    if let Plan::Any(first) = plan
+        && let Some(found) = any(replies, *first)
+    {
+        return found;
+    }
     // one part that failed is the whole reply: the client must not take a part for all
     if let Some(failed) = replies.iter().find(|reply| error(reply).is_some()) {
         return failed.clone();
@@ -97,7 +104,8 @@ fn combine(plan: &Plan, replies: &[Bytes], protocol: Protocol) -> Bytes {
     let odd = || write::error("ERR lamplighter: the servers' replies do not fit together");
     match plan {
         Plan::AllOk => write::OK,
-        Plan::First => replies.first().cloned().unwrap_or_else(odd),
+        // all are null
+        Plan::Any(_) | Plan::First => replies.first().cloned().unwrap_or_else(odd),
         Plan::Scan { index, servers } => replies
             .first()
             .and_then(|reply| scan::reply(reply, *index, *servers))
@@ -137,6 +145,12 @@ fn combine(plan: &Plan, replies: &[Bytes], protocol: Protocol) -> Bytes {
             array(&all)
         }
     }
+}
+
+fn any(replies: &[Bytes], first: usize) -> Option<Bytes> {
+    let (before, from) = replies.split_at_checked(first.checked_rem(replies.len())?)?;
+    let is_one = |reply: &&Bytes| error(reply).is_none() && !is_null(reply);
+    from.iter().chain(before).find(is_one).cloned()
 }
 
 fn array(elements: &[&[u8]]) -> Bytes {
@@ -184,5 +198,20 @@ mod tests {
             b"-ERR lost\r\n"
         );
         assert!(merged(&Plan::Sum, &[b"+x\r\n"]).starts_with(b"-ERR"));
+    }
+
+    #[test]
+    fn any_part_will_do_and_only_if_there_is_none_an_error_or_null_is_said() {
+        let (one, two, null) = (b"$1\r\na\r\n", b"$1\r\nb\r\n", b"$-1\r\n");
+        let lost = b"-ERR lost\r\n";
+        let any = |first, replies: &[&'static [u8]]| merged(&Plan::Any(first), replies);
+        assert_eq!(any(0, &[one, two, null]), one);
+        assert_eq!(any(1, &[one, two, null]), two);
+        assert_eq!(any(2, &[one, two, null]), one);
+        assert_eq!(any(4, &[one, two, null]), two);
+        assert_eq!(any(1, &[null, lost, two]), two);
+        assert_eq!(any(1, &[null, lost, null]), lost);
+        assert_eq!(any(1, &[null, null, null]), null);
+        assert_eq!(any(0, &[b"_\r\n", two]), two);
     }
 }

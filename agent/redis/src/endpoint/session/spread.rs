@@ -11,6 +11,7 @@ use lamplighter_wire::redis::write;
 
 use super::ruled::Seen;
 use super::{Flow, Lane, Session};
+use crate::backoff::random;
 use crate::endpoint::merge::{Merge, Plan};
 use crate::endpoint::scan::Cursor;
 use crate::server::{Command, Failure, Server, Target};
@@ -64,12 +65,9 @@ impl Session {
             "DBSIZE" => Plan::Sum,
             "KEYS" => Plan::Concat,
             "FLUSHDB" | "FLUSHALL" => Plan::AllOk,
-            "SCRIPT" => Plan::First,
+            "SCRIPT" | "FUNCTION" => Plan::First,
+            "RANDOMKEY" => Plan::Any(random()),
             "SCAN" => return self.scan(known, length, slow).await,
-            "RANDOMKEY" => {
-                let text = "ERR lamplighter: RANDOMKEY would see the keys of one server of the cluster only";
-                return Some(self.refuse(length, write::error(text), "rule", false));
-            }
             _ => return None,
         };
         let servers = self.shared.router.servers();

@@ -18,6 +18,7 @@ use crate::support::scratch::Scratch;
 
 mod cluster;
 mod commands;
+mod connecting;
 mod differential;
 mod enterprise;
 mod failover;

@@ -57,6 +57,8 @@ pub(crate) struct Common {
     /// Shared connections to each server.
     pub(crate) connections: usize,
     pub(crate) ping_interval: Duration,
+    /// How long an idle connection may take to answer a PING.
+    pub(crate) ping_timeout: Duration,
     pub(crate) metrics: EndpointMetrics,
     pub(crate) tasks: Tasks,
     pub(crate) detours: Detours,
@@ -76,6 +78,14 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Ends a command that no server answered. It is counted, unless nobody asked for it.
+    fn fail(&self, command: Command, failure: &Failure, miss_allowed: bool) {
+        if !matches!(command.target, Target::Nobody) {
+            self.metrics.failed(failure);
+        }
+        command.fail(failure, miss_allowed);
+    }
+
     /// Resolves when the agent drains and the last client has left.
     pub(crate) async fn left(&self) {
         self.tasks.draining().await;

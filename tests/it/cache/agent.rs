@@ -18,7 +18,7 @@ fn config(cluster: &Cluster, redis: &Server) -> (String, String) {
 }
 
 /// The table `[health]` on free ports, and the address of `/metrics`.
-fn health() -> (String, String) {
+pub(crate) fn health() -> (String, String) {
     let (probe, metrics, admin) = (ports::free(), ports::free(), ports::free());
     let text = format!(
         r#"

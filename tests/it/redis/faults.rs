@@ -15,7 +15,7 @@ use crate::support::redis::Server;
 /// What "at once" means to a PHP page that asks fifty times.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
-fn through(proxy: &Proxy, redis: &Server, more: &str) -> Endpoint {
+pub(super) fn through(proxy: &Proxy, redis: &Server, more: &str) -> Endpoint {
     let url = format!("rediss://{}", proxy.address());
     Endpoint::towards(&url, &redis.ca_path(), more)
 }

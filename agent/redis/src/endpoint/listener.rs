@@ -137,6 +137,7 @@ impl Endpoint {
             approach: parts.approach,
             connections: usize::from(endpoint.connections),
             ping_interval: config.ping_interval.get(),
+            ping_timeout: config.command_timeout.get(),
             metrics: metrics.clone(),
             tasks: tasks.clone(),
             detours,

@@ -71,6 +71,7 @@ pub(crate) struct Connection {
     load: Arc<Load>,
     detours: Detours,
     ping_interval: Duration,
+    ping_timeout: Duration,
     answers: Answers,
     waiting: VecDeque<InFlight>,
     inbox: BytesMut,
@@ -103,6 +104,7 @@ impl Connection {
             load,
             detours,
             ping_interval: common.ping_interval,
+            ping_timeout: common.ping_timeout,
             answers: Answers::new(&common.metrics.command_seconds, &common.lookout),
             waiting: VecDeque::new(),
             inbox: BytesMut::new(),
@@ -330,7 +332,10 @@ impl Connection {
             None => {
                 // in a stream of messages the client pings, or nobody does
                 if self.messages.is_none() && now >= self.heard + self.ping_interval {
-                    let ping = Command::silent(write::request(&["PING"]));
+                    let ping = Command {
+                        patience: Some(self.ping_timeout),
+                        ..Command::silent(write::request(&["PING"]))
+                    };
                     self.load
                         .outstanding
                         .fetch_add(ping.bytes.len() + COMMAND_WEIGHT, Ordering::Relaxed);

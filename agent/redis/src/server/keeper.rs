@@ -284,17 +284,15 @@ pub(super) fn look_after(leftover: Leftover, common: &Common) {
         if command.repeatable {
             again(command, &failure, common);
         } else {
-            common.metrics.failed(&failure);
             // what may have been written must not look like a miss, and has none
-            command.fail(&failure, true);
+            common.fail(command, &failure, true);
         }
     }
 }
 
 fn again(mut command: Command, failure: &Failure, common: &Common) {
     if command.replies == 0 || command.detours > 0 || !command.is_wanted() {
-        common.metrics.failed(failure);
-        return command.fail(failure, common.misses);
+        return common.fail(command, failure, common.misses);
     }
     command.detours += 1;
     common.detours.again(command, failure);

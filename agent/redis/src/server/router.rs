@@ -340,8 +340,7 @@ impl Router {
     }
 
     pub(crate) fn fail(&self, command: Command, failure: &Failure) {
-        self.common.metrics.failed(failure);
-        command.fail(failure, self.common.misses);
+        self.common.fail(command, failure, self.common.misses);
     }
 
     async fn detour(&self, mut detour: Detour) {

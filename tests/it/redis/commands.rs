@@ -45,7 +45,11 @@ fn what_is_not_possible_is_an_error_with_a_reason_and_the_connection_lives_on() 
         ("CONFIG GET maxmemory", "CONFIG is refused"),
         ("DEBUG SLEEP 10", "DEBUG is refused"),
         ("MONITOR", "share connections"),
-        ("WAIT 1 0", "share connections"),
+        ("WAIT 1 0", "how many replicas have them cannot be told"),
+        (
+            "WAITAOF 1 0 0",
+            "how many replicas have them cannot be told",
+        ),
         ("SELECT 3", "one database"),
         ("CLIENT TRACKING ON", "CLIENT TRACKING"),
         (

@@ -60,6 +60,9 @@ impl Refusal {
             Self::Denied => format!(
                 "ERR lamplighter: {name} is refused by the endpoint; if this application may use it, add it to allow in [redis.endpoint]"
             ),
+            Self::Never if matches!(name, "WAIT" | "WAITAOF") => format!(
+                "ERR lamplighter: {name} is about the writes of one connection to the server, and this client's went over those that clients share: how many replicas have them cannot be told"
+            ),
             Self::Never => format!(
                 "ERR lamplighter: {name} is about one connection to the server, and clients of the endpoint share connections"
             ),

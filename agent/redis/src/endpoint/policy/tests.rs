@@ -117,6 +117,12 @@ fn the_table() {
             Refuse(Refusal::Never),
             Refuse(Refusal::Never),
         ),
+        (
+            "WAITAOF",
+            Refuse(Refusal::Never),
+            Refuse(Refusal::Never),
+            Refuse(Refusal::Never),
+        ),
     ] {
         assert_eq!(what(name, FREE), free, "{name}");
         assert_eq!(what(name, MULTI), multi, "{name} in a transaction");

@@ -81,6 +81,18 @@ mod tests {
     }
 
     #[test]
+    fn pauses_are_spread_from_nothing_to_the_limit() {
+        let second = Duration::from_secs(1);
+        let pauses = || Backoff::new(second, second).next();
+        let some: Vec<Duration> = std::iter::repeat_with(pauses).take(1000).collect();
+        for tenth in 0..10 {
+            let among =
+                |it: &&Duration| (second * tenth..second * (tenth + 1)).contains(&(**it * 10));
+            assert!(some.iter().filter(among).count() > 20, "{tenth}: {some:?}");
+        }
+    }
+
+    #[test]
     fn a_thousand_failures_do_not_overflow() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
         for _ in 0..1000 {

@@ -88,6 +88,31 @@ fn what_is_not_possible_is_an_error_with_a_reason_and_the_connection_lives_on() 
 }
 
 #[test]
+fn what_may_take_long_has_a_connection_of_its_own() {
+    let redis = tls_redis();
+    let endpoint = Endpoint::start(&redis, "");
+    poll::until(SOON, "every connection", || {
+        endpoint.metric("endpoint_upstream_connections") == 3.0
+    });
+    let mut clients: Vec<Client> = (0..20).map(|_| endpoint.client()).collect();
+    for client in &mut clients {
+        client.expect("EVAL return(1) 0", ":1");
+        client.expect("GET k", "$-1");
+    }
+    let list = redis.cli(&["CLIENT", "LIST"]);
+    let last = |name: &str| {
+        let cmd = format!(" cmd={name} ");
+        list.lines().filter(|line| line.contains(&cmd)).count()
+    };
+    assert_eq!(last("eval"), 1, "{list}");
+    assert!((1..=2).contains(&last("get")), "{list}");
+    for way in ["slow", "shared"] {
+        let series = format!("endpoint_commands_total{{way=\"{way}\"}}");
+        assert_eq!(endpoint.metric(&series), 20.0);
+    }
+}
+
+#[test]
 fn transactions_of_many_clients_on_one_connection_do_not_mix() {
     let redis = tls_redis();
     let endpoint = Endpoint::start(&redis, "[endpoint]\nconnections = 1\n");

@@ -25,7 +25,7 @@ use crate::manifest::{self, Bundle, Entry, ManifestError};
 use crate::metrics::Op;
 use crate::names::{self, Clashes};
 use crate::pace::Retries;
-use crate::store::{BlobStore, Sha256, StoreError};
+use crate::store::{BlobStore, Sha256, StoreError, Sum};
 use crate::tree::{Root, TreeError};
 use order::Order;
 
@@ -176,8 +176,8 @@ impl<S: BlobStore> Engine<S> {
         }
         let got = Sha256(hasher.finalize().into());
         if got != bundle.sha256 && !sender.is_closed() {
-            let expected = bundle.sha256;
-            return Err(FetchError::Content { expected, got });
+            let (expected, got) = (Sum::Sha256(bundle.sha256), Sum::Sha256(got));
+            return Err(FetchError::Checksum { expected, got });
         }
         Ok(())
     }

@@ -248,7 +248,7 @@ pub enum OnMismatch {
 const NAME_MAX: usize = 64;
 /// The most requests at a time one entry may ask for.
 const CONCURRENCY_MAX: u16 = 256;
-/// The least `bytes_in_flight`: one file's buffer.
+/// The least `bytes_in_flight`: one file's buffers.
 const BYTES_IN_FLIGHT_MIN: Bytes = Bytes::from_mib(1);
 /// The fewest and the most releases that stay on disk.
 const RELEASES_MIN: u8 = 2;

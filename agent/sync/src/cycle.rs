@@ -272,12 +272,12 @@ impl<'a, S: BlobStore> Pass<'a, S> {
             }
             Decision::Verify {
                 remote,
-                md5,
+                sum,
                 why,
                 had,
             } => {
                 let name = remote.name.clone();
-                let task = verify(fetcher, root, remote, md5, why, attempts);
+                let task = verify(fetcher, root, remote, sum, why, attempts);
                 return self.start(&name, had, task).await;
             }
         };

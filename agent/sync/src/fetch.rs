@@ -1,6 +1,7 @@
 //! One blob to one file, over as many requests as it takes: every request asks for one version (`If-Match`), takes up where the
 //! last one broke off, and what it answers is checked before a byte of it counts.
 
+mod lane;
 mod sink;
 
 use std::collections::HashMap;
@@ -13,22 +14,22 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::attempts::Attempts;
-use crate::config::{Config, Fsync, OnMismatch};
+use crate::config::{Config, Direction, Fsync, OnMismatch};
 use crate::desk::{CutShort, Desk};
 use crate::index::{FileRecord, Kind, Record};
 use crate::manifest;
 use crate::pace::Retries;
-use crate::store::{BlobStore, ETag, Md5, RemoteFile, Sha256, StoreError};
+use crate::store::{BlobStore, ETag, RemoteFile, StoreError};
+use crate::sum::{Sum, Way};
 use crate::tree::{Root, TreeError};
 use sink::Sink;
 
-/// The longest range of one request: long enough that its round trip does not count, short enough that a lost one does not
-/// either.
-const RANGE_MAX: u64 = 32 * 1024 * 1024;
+/// The longest range of one request: long enough that its round trip does not count. One that breaks off costs nothing that came.
+const RANGE_MAX: u64 = 256 * 1024 * 1024;
 /// How often a file is begun again because its blob changed under it.
 const RESTARTS_MAX: u32 = 3;
-/// What one file may hold in memory: one buffer on its way to disk, one being filled.
-const FILE_BUFFER_MAX: u64 = 2 * sink::FLUSH as u64;
+/// What one file may hold in memory: buffers on their way to the disk and into its sum, one being filled.
+const FILE_BUFFER_MAX: u64 = (sink::BUFFERS_MAX * sink::FLUSH) as u64;
 
 /// Why a file did not get its content.
 #[derive(Debug, thiserror::Error)]
@@ -37,14 +38,11 @@ pub(crate) enum FetchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// The content is not what its name in the manifest says.
-    #[error("the content has SHA-256 {got:?}, the manifest says {expected:?}")]
-    Content { expected: Sha256, got: Sha256 },
-    /// The content is not what the blob's Content-MD5 says.
-    #[error("the content has MD5 {got:?}, its Content-MD5 says {expected:?}")]
-    Checksum { expected: Md5, got: Md5 },
+    /// The content is not what the manifest or the blob's Content-MD5 says.
+    #[error("the content has {got:?}, {} says {expected:?}", says(*expected))]
+    Checksum { expected: Sum, got: Sum },
     /// The checksum was wrong before, and the blob is still the same.
-    #[error("its Content-MD5 was wrong before; asked again later")]
+    #[error("its content was not what it should be before; asked again later")]
     Penalised,
     /// The blob changes faster than it can be read.
     #[error("the blob changed {RESTARTS_MAX} times while it was read")]
@@ -60,6 +58,8 @@ pub(crate) struct Fetcher<S> {
     store: Arc<S>,
     prefix: String,
     accept_mismatch: bool,
+    /// How content is summed up where nobody says what it should be.
+    own_way: Way,
     range_max: u64,
     buffers: Semaphore,
     /// Where files are written.
@@ -74,6 +74,11 @@ impl<S: BlobStore> Fetcher<S> {
             prefix: config.prefix.clone(),
             range_max: RANGE_MAX,
             accept_mismatch: config.on_checksum_mismatch == OnMismatch::Accept,
+            own_way: match config.direction {
+                Direction::Pull => Way::Sha256,
+                // what is sent is compared with what the container says of it
+                Direction::Push | Direction::Both => Way::Md5,
+            },
             buffers: Semaphore::new(
                 config
                     .bytes_in_flight
@@ -118,12 +123,8 @@ impl<S: BlobStore> Fetcher<S> {
                     remote = self.current(remote, attempts).await?;
                 }
                 Err(FetchError::Store(StoreError::Changed)) => return Err(FetchError::Unsettled),
-                Err(FetchError::Checksum { .. } | FetchError::Content { .. })
-                    if !checksum_retried =>
-                {
-                    checksum_retried = true;
-                }
-                Err(error @ (FetchError::Checksum { .. } | FetchError::Content { .. })) => {
+                Err(FetchError::Checksum { .. }) if !checksum_retried => checksum_retried = true,
+                Err(error @ FetchError::Checksum { .. }) => {
                     self.penalties().punish(&remote);
                     return Err(error);
                 }
@@ -160,9 +161,9 @@ impl<S: BlobStore> Fetcher<S> {
             .await
             .map_err(|_| FetchError::CutShort)?;
         let (desk, root) = (self.desk.clone(), Arc::clone(root));
-        let mut sink = Sink::new(desk, root, remote.size, remote.content);
-        // what a manifest names by its content has one sum to keep to
-        let mut expected = remote.md5.filter(|_| remote.content.is_none());
+        let mut expected = remote.sum;
+        let way = expected.map_or(self.own_way, Sum::way);
+        let mut sink = Sink::new(desk, root, remote.size, way);
         let mut retries = Retries::new(attempts.stall);
         while sink.accepted() < remote.size {
             let before = sink.accepted();
@@ -182,16 +183,14 @@ impl<S: BlobStore> Fetcher<S> {
                 Err(other) => return Err(other),
             }
         }
-        let expected = if self.accept_mismatch || remote.content.is_some() {
-            None
-        } else {
-            expected
-        };
-        let (md5, fingerprint) = sink.finish(&remote.name, expected).await?;
+        // what a manifest names by its content is nothing else
+        let binding = |_: &Sum| !self.accept_mismatch || remote.content.is_some();
+        let expected = expected.filter(binding);
+        let (sum, fingerprint) = sink.finish(&remote.name, expected).await?;
         let file = FileRecord {
             size: remote.size,
             etag: remote.etag.clone(),
-            md5,
+            sum,
             fingerprint,
         };
         Ok(Record {
@@ -206,7 +205,7 @@ impl<S: BlobStore> Fetcher<S> {
         remote: &RemoteFile,
         range: Range<u64>,
         sink: &mut Sink,
-        expected: &mut Option<Md5>,
+        expected: &mut Option<Sum>,
         attempts: &Attempts,
     ) -> Result<(), FetchError> {
         // a blob that is named by its content has one version
@@ -245,8 +244,13 @@ impl<S: BlobStore> Fetcher<S> {
             let what = format!("bytes from {} on instead of {}", body.start, range.start);
             return Err(StoreError::Protocol(what).into());
         }
-        if remote.content.is_none() {
-            *expected = expected.or(body.md5);
+        if let (None, Some(md5)) = (*expected, body.md5) {
+            if sink.accepted() > 0 {
+                // what came before was not summed up so, and was of a version that said nothing
+                return Err(StoreError::Changed.into());
+            }
+            *expected = Some(Sum::Md5(md5));
+            sink.sum_by(Way::Md5);
         }
         while sink.accepted() < range.end {
             let next = async { body.chunks.next().await.transpose() };
@@ -275,6 +279,14 @@ impl<S: BlobStore> Fetcher<S> {
 impl From<CutShort> for FetchError {
     fn from(_: CutShort) -> Self {
         Self::CutShort
+    }
+}
+
+/// Who says what the content should be.
+const fn says(expected: Sum) -> &'static str {
+    match expected {
+        Sum::Md5(_) => "its Content-MD5",
+        Sum::Sha256(_) => "the manifest",
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5 as Hasher};
 
-use crate::store::{ETag, Md5};
+use crate::store::{ETag, Md5, Sha256};
+use crate::sum::Sum;
 
 /// How a file looked right after it was written: any write, replacement or chmod changes one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(crate) struct FileRecord {
     /// The version of the blob.
     pub(crate) etag: ETag,
     /// Of the content as written, computed here.
-    pub(crate) md5: Md5,
+    pub(crate) sum: Sum,
     /// How it looked then.
     pub(crate) fingerprint: Fingerprint,
 }
@@ -54,10 +55,13 @@ pub(crate) struct Record {
 }
 
 /// Format and version; another version counts as no index.
-const MAGIC: &[u8; 8] = b"LLSYNC01";
+const MAGIC: &[u8; 8] = b"LLSYNC02";
+/// The version before, which has no [`FILE_SHA256`] and is otherwise the same; read, never written.
+const MAGIC_MD5_ONLY: &[u8; 8] = b"LLSYNC01";
 const END: u8 = 0;
-const FILE: u8 = 1;
+const FILE_MD5: u8 = 1;
 const DIRECTORY: u8 = 2;
+const FILE_SHA256: u8 = 3;
 /// The sum at the end of the file, in bytes.
 const SUM: u64 = 16;
 
@@ -95,7 +99,7 @@ impl Store {
         let mut reader = Reader::new(self.path.clone())?;
         let mut magic = [0; MAGIC.len()];
         reader.input.read_exact(&mut magic)?;
-        if magic != *MAGIC {
+        if magic != *MAGIC && magic != *MAGIC_MD5_ONLY {
             return unusable("is of another version");
         }
         if read_bytes(&mut reader.input)? != self.identity.as_bytes() {
@@ -166,10 +170,13 @@ impl Reader {
         let name = text(read_bytes(&mut self.input)?)?;
         let kind = match kind {
             DIRECTORY => Kind::Directory,
-            FILE => Kind::File(FileRecord {
+            FILE_MD5 | FILE_SHA256 => Kind::File(FileRecord {
                 size: u64::from_le_bytes(read_array(&mut self.input)?),
                 etag: ETag::from_quoted(text(read_bytes(&mut self.input)?)?),
-                md5: Md5(read_array(&mut self.input)?),
+                sum: match kind {
+                    FILE_MD5 => Sum::Md5(Md5(read_array(&mut self.input)?)),
+                    _ => Sum::Sha256(Sha256(read_array(&mut self.input)?)),
+                },
                 fingerprint: Fingerprint {
                     mtime_ns: i64::from_le_bytes(read_array(&mut self.input)?),
                     ctime_ns: i64::from_le_bytes(read_array(&mut self.input)?),
@@ -361,11 +368,15 @@ impl Output {
                 self.bytes(record.name.as_bytes())
             }
             Kind::File(file) => {
-                self.write(&[FILE])?;
+                let (kind, sum) = match &file.sum {
+                    Sum::Md5(md5) => (FILE_MD5, md5.0.as_slice()),
+                    Sum::Sha256(sha256) => (FILE_SHA256, sha256.0.as_slice()),
+                };
+                self.write(&[kind])?;
                 self.bytes(record.name.as_bytes())?;
                 self.write(&file.size.to_le_bytes())?;
                 self.bytes(file.etag.as_str().as_bytes())?;
-                self.write(&file.md5.0)?;
+                self.write(sum)?;
                 self.write(&file.fingerprint.mtime_ns.to_le_bytes())?;
                 self.write(&file.fingerprint.ctime_ns.to_le_bytes())?;
                 self.write(&file.fingerprint.inode.to_le_bytes())

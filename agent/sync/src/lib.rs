@@ -6,6 +6,7 @@
 //! | `names` | which blob names may become files, and why others may not | nothing |
 //! | `plan` | remote list against local index: what to do with each name; the guards | nothing |
 //! | `index` | what was written and how it looked then, on disk | the state directory |
+//! | `sum` | what content sums up to | nothing |
 //! | `tree` | everything done below the destination | the destination |
 //! | [`store`] | the storage as this crate needs it; Azure behind it | the network |
 //! | `attempts`, `pace` | retries, pauses, how many requests at a time | nothing |
@@ -54,6 +55,7 @@ mod rig;
 mod source;
 pub mod store;
 mod subsystem;
+mod sum;
 mod survey;
 mod through;
 mod tree;

@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{ETag, Listed, Md5, Sha256, hex, unhex};
+use crate::store::{ETag, Listed, Md5, Sha256, Sum, hex, unhex};
 
 /// The version this build reads and writes.
 const VERSION: u32 = 1;
@@ -95,7 +95,7 @@ pub struct Entry {
     /// SHA-256 of the content, which names its blob.
     #[serde(rename = "h", with = "sha256_hex")]
     pub sha256: Sha256,
-    /// MD5 of the content, to compare local files with.
+    /// MD5 of the content: the Content-MD5 of its blob, and what earlier versions of the agent compare local files with.
     #[serde(rename = "m", with = "md5_hex")]
     pub md5: Md5,
 }
@@ -141,13 +141,21 @@ mod md5_hex {
 }
 
 impl Entry {
+    /// Whether content of this sum is its content.
+    pub(crate) fn has(&self, sum: Sum) -> bool {
+        match sum {
+            Sum::Md5(md5) => md5 == self.md5,
+            Sum::Sha256(sha256) => sha256 == self.sha256,
+        }
+    }
+
     /// As the list of a container would show it.
     pub(crate) fn into_listed(self) -> Listed {
         Listed {
             name: self.name,
             size: self.size,
             etag: ETag::new(&format!("sha256:{}", self.sha256.to_hex())),
-            md5: Some(self.md5),
+            sum: Some(Sum::Sha256(self.sha256)),
             directory: false,
             content: Some(self.sha256),
             origin: None,

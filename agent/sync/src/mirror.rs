@@ -36,7 +36,7 @@ use crate::survey::SurveyError;
 use crate::tree::Root;
 use decide::{Policy, There};
 use local::{Look, Walk};
-use sides::{list, look, walk};
+use sides::{list, look, walk, with_md5};
 use watch::Watcher;
 
 /// The most files of an entry that is pushed: what was agreed on is in memory.
@@ -112,7 +112,7 @@ impl Mirror {
         let expiry = expiry.map_or(0.0, seconds_since_epoch);
         attempts.metrics.credential_expiry.set(expiry);
         let root = engine.open_root().await?;
-        self.open(engine).await?;
+        self.open(engine, &root).await?;
         let mut there = if self.policy.both {
             list(engine, &attempts, &self.origin, report).await?
         } else {
@@ -156,7 +156,11 @@ impl Mirror {
     }
 
     /// Takes up what an earlier process agreed on.
-    async fn open<S: BlobStore>(&mut self, engine: &Engine<S>) -> Result<(), CycleError> {
+    async fn open<S: BlobStore>(
+        &mut self,
+        engine: &Engine<S>,
+        root: &Arc<Root>,
+    ) -> Result<(), CycleError> {
         if self.opened {
             return Ok(());
         }
@@ -169,18 +173,19 @@ impl Mirror {
             self.opened = true;
             return Ok(());
         };
+        let root = Arc::clone(root);
         let read = spawn_blocking(move || {
             let mut agreed = BTreeMap::new();
             for record in index {
-                let Record { name, kind } = record?;
+                let Record { name, kind } = record.map_err(CycleError::Index)?;
                 if let Kind::File(file) = kind {
+                    let file = with_md5(&root, &name, file)?;
                     agreed.insert(name, file);
                 }
             }
-            Ok::<_, std::io::Error>(agreed)
+            Ok::<_, CycleError>(agreed)
         });
-        let read = read.await.map_err(|_| CycleError::CutShort)?;
-        self.agreed = read.map_err(CycleError::Index)?;
+        self.agreed = read.await.map_err(|_| CycleError::CutShort)??;
         self.opened = true;
         Ok(())
     }
@@ -298,7 +303,7 @@ impl Mirror {
         let refreshed = refreshed.once(engine.store.refresh_credential()).await;
         refreshed.map_err(CycleError::Credential)?;
         let root = engine.open_root().await?;
-        self.open(engine).await?;
+        self.open(engine, &root).await?;
         let found = walk(&root, &Filters::new(&engine.config.filters)?).await?;
         for (name, look) in found.files {
             let agreed = self.agreed.get(&name).map(|it| it.fingerprint);

@@ -6,7 +6,7 @@ use lamplighter_core::units::Percent;
 use crate::config::{Config, DeletePolicy, Filters};
 use crate::index::{FileRecord, Fingerprint, Kind, Record};
 use crate::names::{self, Clashes, Refusal};
-use crate::store::{Listed, RemoteFile};
+use crate::store::{Listed, RemoteFile, Sum};
 
 /// One name and where it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,10 +150,10 @@ pub(crate) enum Decision {
     Keep(Record),
     /// The content is right, the index gets a new record.
     Adopt(Record),
-    /// The content may be right: hash the local file; adopt it if it has `md5`, else fetch.
+    /// The content may be right: sum up the local file; adopt it if that gives `sum`, else fetch.
     Verify {
         remote: RemoteFile,
-        md5: crate::store::Md5,
+        sum: Sum,
         why: Why,
         had: Option<Record>,
     },
@@ -248,7 +248,7 @@ impl Judge {
             name,
             size,
             etag,
-            md5,
+            sum,
             directory,
             content,
             origin,
@@ -303,7 +303,7 @@ impl Judge {
                 name,
                 size,
                 etag,
-                md5,
+                sum,
                 content,
                 origin,
             },
@@ -350,10 +350,10 @@ pub(crate) fn decide(remote: RemoteFile, record: Option<Record>, observed: Obser
         return Decision::Get { remote, why, had };
     }
     let Some(known) = known else {
-        return match remote.md5 {
-            Some(md5) => Decision::Verify {
+        return match remote.sum {
+            Some(sum) => Decision::Verify {
                 remote,
-                md5,
+                sum,
                 why,
                 had,
             },
@@ -361,14 +361,14 @@ pub(crate) fn decide(remote: RemoteFile, record: Option<Record>, observed: Obser
         };
     };
     let untouched = known.size == size && known.fingerprint == fingerprint;
-    let content_md5 = if same_version {
-        Some(known.md5)
+    let wanted = if same_version {
+        Some(known.sum)
     } else {
-        remote.md5
+        remote.sum
     };
-    match content_md5 {
+    match wanted {
         _ if untouched && same_version => keep(remote, known, attributes_ok),
-        Some(md5) if untouched && md5 == known.md5 => {
+        Some(sum) if untouched && sum == known.sum => {
             let adopted = FileRecord {
                 etag: remote.etag,
                 ..known
@@ -378,9 +378,10 @@ pub(crate) fn decide(remote: RemoteFile, record: Option<Record>, observed: Obser
                 kind: Kind::File(adopted),
             })
         }
-        Some(md5) if !untouched => Decision::Verify {
+        // sums of two ways cannot be compared; the file can be summed up in the other one
+        Some(sum) if !untouched || sum.way() != known.sum.way() => Decision::Verify {
             remote,
-            md5,
+            sum,
             why,
             had,
         },

@@ -384,7 +384,8 @@ fn missing(manifest: &Path, had: &crate::index::Store) -> Result<(u64, u64), Cyc
             |next: &std::io::Result<Record>| next.as_ref().is_ok_and(|next| next.name < entry.name);
         while known.next_if(before).is_some() {}
         let there = known.next_if(|next| next.as_ref().is_ok_and(|next| next.name == entry.name));
-        let same = matches!(there, Some(Ok(Record { kind: Kind::File(file), .. })) if file.md5 == entry.md5);
+        let same =
+            matches!(there, Some(Ok(Record { kind: Kind::File(file), .. })) if entry.has(file.sum));
         if !same {
             files += 1;
             bytes = bytes.saturating_add(entry.size);

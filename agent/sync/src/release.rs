@@ -396,8 +396,8 @@ fn link(from: &Root, to: &Root, record: Record) -> Result<Option<Record>, TreeEr
         let made = to.make_directories(name.trim_end_matches('/'));
         return Ok(made.is_ok().then_some(Record { name, kind }));
     };
-    match from.hash(&name)? {
-        Some((md5, size, _)) if md5 == file.md5 && size == file.size => {}
+    match from.hash(&name, file.sum.way())? {
+        Some((sum, size, _)) if sum == file.sum && size == file.size => {}
         _ => return Ok(None),
     }
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);

@@ -17,6 +17,8 @@ use futures_util::Stream;
 use lamplighter_core::fault::Culprit;
 use lamplighter_core::secret::SecretError;
 
+pub use crate::sum::Sum;
+
 /// A version of a blob, always in its quoted form: lists give it bare, headers quoted, and `If-Match` wants it quoted (RFC 9110
 /// section 8.8.3).
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -134,8 +136,9 @@ pub struct Listed {
     pub size: u64,
     /// Version.
     pub etag: ETag,
-    /// The Content-MD5 the publisher or the service set; may be missing, and may be wrong.
-    pub md5: Option<Md5>,
+    /// What its content sums up to: the Content-MD5 the publisher or the service set, which may be missing and may be wrong, or
+    /// what a manifest says.
+    pub sum: Option<Sum>,
     /// Whether it only stands for a directory (metadata `hdi_isfolder`).
     pub directory: bool,
     /// From a manifest: the content is in the blob of this sum's name, not in the blob of its own.
@@ -153,8 +156,8 @@ pub struct RemoteFile {
     pub size: u64,
     /// Version.
     pub etag: ETag,
-    /// The Content-MD5, if there is one.
-    pub md5: Option<Md5>,
+    /// As [`Listed::sum`].
+    pub sum: Option<Sum>,
     /// As [`Listed::content`].
     pub content: Option<Sha256>,
     /// As [`Listed::origin`].

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use md5::{Digest, Md5 as Hasher};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -21,7 +20,7 @@ use crate::config::{Config, Fsync};
 use crate::index::Fingerprint;
 use crate::names::{RESERVED, Refusal};
 use crate::plan::Observed;
-use crate::store::Md5;
+use crate::sum::{Sum, Way};
 
 pub use owner::OwnerError;
 pub(crate) use owner::check as check_owner;
@@ -313,8 +312,13 @@ impl Root {
         Ok(made)
     }
 
-    /// The MD5 of the file at `name` and how it looked; `None` if it is not a regular file or changed while it was read.
-    pub(crate) fn hash(&self, name: &str) -> Result<Option<(Md5, u64, Fingerprint)>, TreeError> {
+    /// What the file at `name` sums up to in this `way`, its size, and how it looked; `None` if it is not a regular file or changed
+    /// while it was read.
+    pub(crate) fn hash(
+        &self,
+        name: &str,
+        way: Way,
+    ) -> Result<Option<(Sum, u64, Fingerprint)>, TreeError> {
         let failed = |errno| TreeError::new("read", name, errno);
         let (parent, leaf) = split(name);
         let dir = match self.directory(parent) {
@@ -333,7 +337,7 @@ impl Root {
         if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
-        let mut hasher = Hasher::new();
+        let mut summing = way.begin();
         let mut buffer = vec![0; 128 * 1024];
         let mut size = 0_u64;
         loop {
@@ -341,12 +345,12 @@ impl Root {
             if count == 0 {
                 break;
             }
-            hasher.update(buffer.get(..count).unwrap_or_default());
+            summing.update(buffer.get(..count).unwrap_or_default());
             size += u64::try_from(count).unwrap_or(0);
         }
         let after = fs::fstat(&file).map_err(failed)?;
         let unchanged = fingerprint(&before) == fingerprint(&after);
-        Ok(unchanged.then(|| (Md5(hasher.finalize().into()), size, fingerprint(&after))))
+        Ok(unchanged.then(|| (summing.end(), size, fingerprint(&after))))
     }
 
     /// Gives the file at `name` the mode and owner it should have, if it still looks as it was `seen`; how it looks then.

@@ -46,12 +46,12 @@ pub(crate) fn verify(root: &Root, index: Reader) -> Result<Verified, TreeError> 
             continue;
         };
         found.files += 1;
-        let right = match root.hash(&record.name)? {
+        let right = match root.hash(&record.name, file.sum.way())? {
             None => {
                 found.missing += 1;
                 false
             }
-            Some((md5, size, _)) if md5 == file.md5 && size == file.size => true,
+            Some((sum, size, _)) if sum == file.sum && size == file.size => true,
             Some(_) => {
                 found.changed += 1;
                 false

@@ -13,6 +13,7 @@ use crate::attempts::Progress;
 use crate::cycle::CycleError;
 use crate::index::{FileRecord, Kind, Record, Writer};
 use crate::manifest::Entry;
+use crate::sum::{Sum, Way};
 use crate::tree::Root;
 
 /// How much of a large file is in memory at a time.
@@ -151,16 +152,18 @@ fn write(
     entry: Entry,
     mut next: impl FnMut(u64) -> Result<Bytes, Stop>,
 ) -> Result<Record, Stop> {
-    let mut staged = root.stage(Some(&entry.name), entry.size, true)?;
+    let mut staged = root.stage(Some(&entry.name), entry.size)?;
+    let mut summing = Way::Sha256.begin();
     while staged.written() < entry.size {
         let piece = next(entry.size - staged.written())?;
+        summing.update(&piece);
         staged.write(&[piece])?;
     }
-    if staged.sha256() != Some(entry.sha256) {
+    let sum = summing.end();
+    if sum != Sum::Sha256(entry.sha256) {
         let what = format!("{} has another content than the manifest says", entry.name);
         return Err(Stop::Bundle(what));
     }
-    let md5 = staged.md5();
     let fingerprint = staged.commit(root, &entry.name)?;
     let (size, listed) = (entry.size, entry.into_listed());
     Ok(Record {
@@ -168,7 +171,7 @@ fn write(
         kind: Kind::File(FileRecord {
             size,
             etag: listed.etag,
-            md5,
+            sum,
             fingerprint,
         }),
     })

@@ -42,9 +42,7 @@ impl FetchError {
             Self::Store(error) => error.is_general(),
             Self::Tree(error) => error.is_general(),
             Self::CutShort => true,
-            Self::Checksum { .. } | Self::Content { .. } | Self::Penalised | Self::Unsettled => {
-                false
-            }
+            Self::Checksum { .. } | Self::Penalised | Self::Unsettled => false,
         }
     }
 
@@ -54,7 +52,7 @@ impl FetchError {
             Self::Store(error) => error.label(),
             Self::Tree(TreeError::DiskFull(_)) => "disk_full",
             Self::Tree(_) => "disk",
-            Self::Checksum { .. } | Self::Content { .. } | Self::Penalised => "checksum",
+            Self::Checksum { .. } | Self::Penalised => "checksum",
             Self::Unsettled => "changed",
             Self::CutShort => "bug",
         }

@@ -10,7 +10,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::index::{FileRecord, Kind, Record};
 use crate::metrics::Op;
 use crate::plan::Why;
-use crate::store::{BlobStore, Md5, RemoteFile};
+use crate::store::{BlobStore, RemoteFile, Sum};
 use crate::tree::{Root, TreeError};
 
 /// What was done to a file.
@@ -51,7 +51,7 @@ pub(super) async fn verify<S: BlobStore>(
     fetcher: Arc<Fetcher<S>>,
     root: Arc<Root>,
     remote: RemoteFile,
-    md5: Md5,
+    sum: Sum,
     why: Why,
     attempts: Attempts,
 ) -> Result<Worked, Failure> {
@@ -61,9 +61,9 @@ pub(super) async fn verify<S: BlobStore>(
     };
     let hash = {
         let (root, name) = (Arc::clone(&root), remote.name.clone());
-        spawn_blocking(move || match root.hash(&name)? {
+        spawn_blocking(move || match root.hash(&name, sum.way())? {
             // what is adopted gets the mode and owner that what is fetched gets
-            Some((found, size, seen)) if found == md5 => Ok(root
+            Some((found, size, seen)) if found == sum => Ok(root
                 .set_attributes(&name, seen)?
                 .map(|fingerprint| (size, fingerprint))),
             _ => Ok(None),
@@ -75,7 +75,7 @@ pub(super) async fn verify<S: BlobStore>(
             let file = FileRecord {
                 size,
                 etag: remote.etag,
-                md5,
+                sum,
                 fingerprint,
             };
             let record = Record {

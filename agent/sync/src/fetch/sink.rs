@@ -1,56 +1,57 @@
-//! Bytes on their way to a file: collected into buffers, which are hashed and written off the runtime's workers while the next
-//! one fills. A small file is made, written, checked and named in one go.
+//! Bytes on their way to a file: collected into buffers, which are written and summed off the runtime's workers while the next
+//! ones fill. A large file's are written by one thread while another sums them; a small file is made, written, checked and
+//! named in one go.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::FetchError;
-use crate::desk::{Desk, Given};
+use super::lane::{Buffer, Lane};
+use crate::desk::Desk;
 use crate::index::Fingerprint;
-use crate::store::{Md5, Sha256};
-use crate::tree::{Root, Staged, TreeError};
+use crate::sum::{Sum, Summing, Way};
+use crate::tree::{Root, Staged};
 
-/// How many bytes are collected before they are written.
+/// How many bytes are collected before they are written; a file of no more is written in one go.
 pub(super) const FLUSH: usize = 256 * 1024;
+/// How many buffers of one file there are at a time: one that fills, the others on their way to the disk and into the sum.
+pub(super) const BUFFERS_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Sink {
     desk: Desk,
     root: Arc<Root>,
     size: u64,
-    /// What the content must sum up to, if its name says it.
-    content: Option<Sha256>,
+    way: Way,
     accepted: u64,
     buffer: Vec<Bytes>,
     buffered: usize,
-    target: Target,
+    /// Of a file that has more than one buffer, once the first is full.
+    lanes: Option<Lanes>,
 }
 
+/// Where the buffers of a large file go, each both ways.
 #[derive(Debug)]
-enum Target {
-    /// Nothing on disk yet.
-    None,
-    /// A buffer is being written.
-    Busy(Given<Result<Staged, TreeError>>),
+struct Lanes {
+    places: Arc<Semaphore>,
+    writing: Lane<Staged>,
+    summing: Lane<Summing>,
 }
 
 impl Sink {
-    pub(super) const fn new(
-        desk: Desk,
-        root: Arc<Root>,
-        size: u64,
-        content: Option<Sha256>,
-    ) -> Self {
+    /// For a file of `size` bytes that are summed up in this `way`.
+    pub(super) const fn new(desk: Desk, root: Arc<Root>, size: u64, way: Way) -> Self {
         Self {
             desk,
             root,
             size,
-            content,
+            way,
             accepted: 0,
             buffer: Vec::new(),
             buffered: 0,
-            target: Target::None,
+            lanes: None,
         }
     }
 
@@ -59,51 +60,66 @@ impl Sink {
         self.accepted
     }
 
-    /// Takes the next bytes.
+    /// Sums up in another way. Only before there are bytes.
+    pub(super) fn sum_by(&mut self, way: Way) {
+        debug_assert_eq!(self.accepted, 0, "what went by is not summed again");
+        self.way = way;
+    }
+
+    /// Takes the next bytes. Waits while there are as many buffers as there may be.
     pub(super) async fn push(&mut self, chunk: Bytes) -> Result<(), FetchError> {
         self.accepted += u64::try_from(chunk.len()).unwrap_or(0);
         self.buffered += chunk.len();
         self.buffer.push(chunk);
-        if self.buffered < FLUSH {
+        if self.buffered < FLUSH || self.size <= FLUSH as u64 {
             return Ok(());
         }
-        let staged = self.settle().await?;
+        let lanes = match self.lanes.take() {
+            Some(lanes) => lanes,
+            None => self.begin().await?,
+        };
         let chunks = std::mem::take(&mut self.buffer);
         self.buffered = 0;
-        let (root, size, summed) = (Arc::clone(&self.root), self.size, self.content.is_some());
-        self.target = Target::Busy(
-            self.desk
-                .give(move || write(&root, None, size, summed, staged, &chunks)),
-        );
+        let lanes = lanes.give(chunks).await?;
+        self.lanes = Some(lanes);
         Ok(())
+    }
+
+    async fn begin(&self) -> Result<Lanes, FetchError> {
+        let (root, size) = (Arc::clone(&self.root), self.size);
+        let staged = self.desk.give(move || root.stage(None, size));
+        let staged = staged.done().await??;
+        Ok(Lanes {
+            places: Arc::new(Semaphore::new(BUFFERS_MAX - 1)),
+            writing: Lane::new(self.desk.clone(), staged, Staged::write),
+            summing: Lane::new(self.desk.clone(), self.way.begin(), |summing, chunks| {
+                summing.update_all(chunks);
+                Ok(())
+            }),
+        })
     }
 
     /// Writes the rest, compares the content with `expected`, and gives the file its name.
     pub(super) async fn finish(
-        mut self,
+        self,
         name: &str,
-        expected: Option<Md5>,
-    ) -> Result<(Md5, Fingerprint), FetchError> {
-        let staged = self.settle().await?;
-        let Self {
-            desk,
-            root,
-            size,
-            content,
-            buffer,
-            ..
-        } = self;
+        expected: Option<Sum>,
+    ) -> Result<(Sum, Fingerprint), FetchError> {
+        let begun = match self.lanes {
+            Some(lanes) => Some(lanes.end().await?),
+            None => None,
+        };
+        let (root, size, way, buffer) = (self.root, self.size, self.way, self.buffer);
         let name = name.to_owned();
-        let ending = desk.give(move || {
-            let summed = content.is_some();
-            let staged = write(&root, Some(&name), size, summed, staged, &buffer)?;
+        let ending = self.desk.give(move || {
+            let (mut staged, mut summing) = match begun {
+                Some(begun) => begun,
+                None => (root.stage(Some(&name), size)?, way.begin()),
+            };
+            staged.write(&buffer)?;
             debug_assert_eq!(staged.written(), size, "the length was checked before");
-            if let (Some(expected), Some(got)) = (content, staged.sha256())
-                && expected != got
-            {
-                return Err(FetchError::Content { expected, got });
-            }
-            let got = staged.md5();
+            summing.update_all(&buffer);
+            let got = summing.end();
             match expected {
                 Some(expected) if expected != got => Err(FetchError::Checksum { expected, got }),
                 _ => Ok((got, staged.commit(&root, &name)?)),
@@ -111,28 +127,32 @@ impl Sink {
         });
         ending.done().await?
     }
+}
 
-    /// Waits for the buffer that is being written.
-    async fn settle(&mut self) -> Result<Option<Staged>, FetchError> {
-        match std::mem::replace(&mut self.target, Target::None) {
-            Target::None => Ok(None),
-            Target::Busy(writing) => Ok(Some(writing.done().await??)),
+impl Lanes {
+    /// Both ways for `chunks`, once there is a place; the lanes back, unless one has failed.
+    async fn give(self, chunks: Vec<Bytes>) -> Result<Self, FetchError> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let buffer = Arc::new(Buffer {
+            chunks,
+            _place: place.map_err(|_| FetchError::CutShort)?,
+        });
+        if self.writing.has_ended() || self.summing.has_ended() {
+            self.end().await?;
+            return Err(FetchError::CutShort);
         }
+        // the slower one first
+        self.summing.give(Arc::clone(&buffer));
+        self.writing.give(buffer);
+        Ok(self)
+    }
+
+    /// Waits until all buffers have gone both ways.
+    async fn end(self) -> Result<(Staged, Summing), FetchError> {
+        let staged = self.writing.end().await??;
+        Ok((staged, self.summing.end().await??))
     }
 }
 
-fn write(
-    root: &Root,
-    name: Option<&str>,
-    size: u64,
-    summed: bool,
-    staged: Option<Staged>,
-    chunks: &[Bytes],
-) -> Result<Staged, TreeError> {
-    let mut staged = match staged {
-        Some(staged) => staged,
-        None => root.stage(name, size, summed)?,
-    };
-    staged.write(chunks)?;
-    Ok(staged)
-}
+#[cfg(test)]
+mod tests;

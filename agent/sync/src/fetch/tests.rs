@@ -1,11 +1,13 @@
 //! One blob over a network that does everything wrong: the file is right or it is not there.
 
+mod large;
+
 use std::time::Duration;
 
 use super::*;
 use crate::metrics::Op;
 use crate::rig::{RANGE, Rig};
-use crate::store::fake::{Fault, md5_of};
+use crate::store::fake::Fault;
 
 /// Content that shows where it comes from, longer than one range.
 fn content(len: usize, seed: u8) -> Vec<u8> {
@@ -79,8 +81,8 @@ async fn sizes_around_every_boundary_arrive() {
             panic!()
         };
         assert_eq!(
-            (file.size, file.md5),
-            (len as u64, md5_of(&content(len, 1)))
+            (file.size, file.sum),
+            (len as u64, Way::Md5.of(&content(len, 1)))
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The index survives what a disk can do to it, and is not written when nothing changed.
 
 use super::*;
-use crate::store::fake::md5_of;
+use crate::sum::Way;
 
 fn file(name: &str, version: u64) -> Record {
     Record {
@@ -9,7 +9,10 @@ fn file(name: &str, version: u64) -> Record {
         kind: Kind::File(FileRecord {
             size: version * 1000,
             etag: ETag::new(&format!("0x{version}")),
-            md5: md5_of(name.as_bytes()),
+            sum: match version % 2 {
+                0 => Way::Md5.of(name.as_bytes()),
+                _ => Way::Sha256.of(name.as_bytes()),
+            },
             fingerprint: Fingerprint {
                 mtime_ns: -5,
                 ctime_ns: 1_700_000_000_123_456_789,
@@ -76,6 +79,61 @@ fn one_wrong_bit_or_byte_too_few_makes_it_none() {
         fs::write(&place.store.path, &good[..at]).unwrap();
         assert!(place.store.open().unwrap().is_none(), "cut at {at}");
     }
+}
+
+/// As the version before wrote it.
+fn of_the_version_before(identity: &str, records: &[Record]) -> Vec<u8> {
+    fn text(bytes: &mut Vec<u8>, text: &str) {
+        bytes.extend(u16::try_from(text.len()).unwrap().to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    let mut bytes = b"LLSYNC01".to_vec();
+    text(&mut bytes, identity);
+    for record in records {
+        match &record.kind {
+            Kind::Directory => {
+                bytes.push(2);
+                text(&mut bytes, &record.name);
+            }
+            Kind::File(file) => {
+                bytes.push(1);
+                text(&mut bytes, &record.name);
+                bytes.extend(file.size.to_le_bytes());
+                text(&mut bytes, file.etag.as_str());
+                bytes.extend(file.sum.md5().unwrap().0);
+                bytes.extend(file.fingerprint.mtime_ns.to_le_bytes());
+                bytes.extend(file.fingerprint.ctime_ns.to_le_bytes());
+                bytes.extend(file.fingerprint.inode.to_le_bytes());
+            }
+        }
+    }
+    bytes.push(0);
+    let sum = Way::Md5.of(&bytes).md5().unwrap();
+    bytes.extend(sum.0);
+    bytes
+}
+
+#[test]
+fn the_index_of_the_version_before_is_read_and_goes_on_in_this_ones() {
+    let place = place();
+    let old = [directory("a/"), file("a/b", 2), file("c", 4)];
+    let bytes = of_the_version_before("container|prefix|path", &old);
+    fs::write(&place.store.path, &bytes).unwrap();
+    assert_eq!(read(&place.store).unwrap(), old);
+    // what changes nothing leaves it
+    let mut writer = place.store.begin(place.store.open().unwrap().as_ref());
+    for record in &old {
+        writer.keep(record).unwrap();
+    }
+    writer.finish().unwrap().publish().unwrap();
+    assert_eq!(fs::read(&place.store.path).unwrap(), bytes);
+    let mut writer = place.store.begin(place.store.open().unwrap().as_ref());
+    writer.keep(&old[0]).unwrap();
+    writer.keep(&old[1]).unwrap();
+    writer.put(&file("c", 5)).unwrap();
+    writer.finish().unwrap().publish().unwrap();
+    let expected = [directory("a/"), file("a/b", 2), file("c", 5)];
+    assert_eq!(read(&place.store).unwrap(), expected);
 }
 
 #[test]

@@ -15,7 +15,9 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::index::{FileRecord, Kind};
 use crate::metrics::Op;
 use crate::store::blocks::{SINGLE_MAX, block_length};
-use crate::store::{Attributes, BlobStore, BlockId, Condition, ETag, Md5, RemoteFile, StoreError};
+use crate::store::{
+    Attributes, BlobStore, BlockId, Condition, ETag, Md5, RemoteFile, StoreError, Sum,
+};
 use crate::tree::{Root, TreeError};
 
 /// How often a name is decided on again because the container changed meanwhile.
@@ -74,7 +76,7 @@ impl<S: BlobStore> Hand<S> {
                 size: found.size,
                 own: found.origin.as_deref() == Some(&*self.origin),
                 etag: found.etag,
-                md5: found.md5,
+                md5: found.sum.and_then(Sum::md5),
             })),
             Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
@@ -231,7 +233,7 @@ impl<S: BlobStore> Hand<S> {
             name: case.name.clone(),
             size: there.size,
             etag: there.etag.clone(),
-            md5: there.md5,
+            sum: there.md5.map(Sum::Md5),
             content: None,
             origin: None,
         };
@@ -307,7 +309,10 @@ impl<S: BlobStore> Hand<S> {
         }
         let got = self.get(case).await?;
         let (root, also) = (Arc::clone(&self.root), other.clone());
-        let same = got.agreed.as_ref().is_some_and(|got| got.md5 == here.md5);
+        let same = got
+            .agreed
+            .as_ref()
+            .is_some_and(|got| got.sum == Sum::Md5(here.md5));
         let work = spawn_blocking(move || {
             if same {
                 // it was the same content after all
@@ -337,7 +342,7 @@ fn record(look: Look, here: Here, etag: ETag) -> FileRecord {
     FileRecord {
         size: here.size,
         etag,
-        md5: here.md5,
+        sum: Sum::Md5(here.md5),
         fingerprint: look.fingerprint,
     }
 }

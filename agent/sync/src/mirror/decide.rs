@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Conflict, DeletePolicy, Direction};
 use crate::index::FileRecord;
-use crate::store::{ETag, Md5};
+use crate::store::{ETag, Md5, Sum};
 
 /// A file as it is on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl There {
         Self {
             size: record.size,
             etag: record.etag.clone(),
-            md5: Some(record.md5),
+            md5: record.sum.md5(),
             own: true,
         }
     }
@@ -87,7 +87,9 @@ impl Policy {
     ) -> Act {
         let changed_here = match (agreed, here) {
             (None, here) => here.is_some(),
-            (Some(agreed), Some(here)) => here.md5 != agreed.md5 || here.size != agreed.size,
+            (Some(agreed), Some(here)) => {
+                Sum::Md5(here.md5) != agreed.sum || here.size != agreed.size
+            }
             (Some(_), None) => true,
         };
         let changed_there = match (agreed, &there) {

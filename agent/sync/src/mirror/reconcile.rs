@@ -13,9 +13,10 @@ use super::{Case, Mirror};
 use crate::attempts::Attempts;
 use crate::cycle::{CycleError, Engine, Report};
 use crate::fetch::FetchError;
+use crate::index::FileRecord;
 use crate::names::Clashes;
 use crate::plan::{Census, Guard, guard};
-use crate::store::{BlobStore, StoreError};
+use crate::store::{BlobStore, StoreError, Sum};
 use crate::tree::{Root, TreeError};
 
 /// How soon what could not be sent is tried again, beside the passes.
@@ -52,9 +53,14 @@ impl Mirror {
                 continue;
             }
             let md5 = match (case.look, known) {
-                (Some(look), Some(known)) if look.fingerprint == known.fingerprint => {
-                    Some(known.md5)
-                }
+                (
+                    Some(look),
+                    Some(FileRecord {
+                        sum: Sum::Md5(md5),
+                        fingerprint,
+                        ..
+                    }),
+                ) if look.fingerprint == *fingerprint => Some(*md5),
                 (Some(_), _) => match hash(root, &case.name).await? {
                     Some(md5) => Some(md5),
                     // it changes as it is read: another time

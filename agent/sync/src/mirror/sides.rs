@@ -12,10 +12,12 @@ use super::local::{self, Look, Walk};
 use crate::attempts::Attempts;
 use crate::config::Filters;
 use crate::cycle::{CycleError, Engine, Report};
+use crate::index::FileRecord;
 use crate::names;
 use crate::store::{BlobStore, Listed, PAGE_MAX};
+use crate::sum::{Sum, Way};
 use crate::survey::SurveyError;
-use crate::tree::Root;
+use crate::tree::{Root, TreeError};
 
 pub(super) async fn walk(root: &Arc<Root>, filters: &Filters) -> Result<Walk, CycleError> {
     let (root, filters) = (Arc::clone(root), filters.clone());
@@ -34,9 +36,9 @@ pub(super) async fn hash(
     name: &str,
 ) -> Result<Option<crate::store::Md5>, CycleError> {
     let (root, name) = (Arc::clone(root), name.to_owned());
-    let work = spawn_blocking(move || root.hash(&name));
+    let work = spawn_blocking(move || root.hash(&name, Way::Md5));
     let found = work.await.map_err(|_| CycleError::CutShort)??;
-    Ok(found.map(|(md5, _, _)| md5))
+    Ok(found.and_then(|(sum, _, _)| sum.md5()))
 }
 
 /// The whole list of the container; what cannot be a file is counted.
@@ -64,7 +66,7 @@ pub(super) async fn list<S: BlobStore>(
                 name,
                 size,
                 etag,
-                md5,
+                sum,
                 directory,
                 origin: by,
                 ..
@@ -86,7 +88,7 @@ pub(super) async fn list<S: BlobStore>(
                 There {
                     size,
                     etag,
-                    md5,
+                    md5: sum.and_then(Sum::md5),
                     own,
                 },
             );
@@ -99,4 +101,18 @@ pub(super) async fn list<S: BlobStore>(
             return Ok(there);
         }
     }
+}
+
+/// The record of a file that was pulled, as it is compared with what containers say: by its MD5. A file that is not as it was
+/// written has changed, whatever it holds; its record stays.
+pub(super) fn with_md5(root: &Root, name: &str, file: FileRecord) -> Result<FileRecord, TreeError> {
+    if file.sum.way() == Way::Md5 {
+        return Ok(file);
+    }
+    Ok(match root.hash(name, Way::Md5)? {
+        Some((sum, size, fingerprint)) if (size, fingerprint) == (file.size, file.fingerprint) => {
+            FileRecord { sum, ..file }
+        }
+        _ => file,
+    })
 }

@@ -9,7 +9,7 @@ use crate::config::{Conflict, DeletePolicy, Direction};
 use crate::plan::Guard;
 use crate::rig::{Rig, files};
 use crate::store::fake::{Fault, md5_of};
-use crate::store::{ETag, Md5, StoreError};
+use crate::store::{ETag, Md5, StoreError, Sum};
 
 fn rig(change: impl FnOnce(&mut Config)) -> Rig {
     Rig::with(|config| {
@@ -50,7 +50,7 @@ fn agreed(version: &str, content: &str) -> FileRecord {
     FileRecord {
         size: content.len() as u64,
         etag: ETag::new(version),
-        md5: md5_of(content.as_bytes()),
+        sum: Sum::Md5(md5_of(content.as_bytes())),
         fingerprint: crate::index::Fingerprint {
             mtime_ns: 0,
             ctime_ns: 0,
@@ -428,4 +428,24 @@ async fn push_only_sends_and_takes_nothing() {
     rig.fake.take_log();
     complete(&rig, &mut mirror).await;
     assert!(rig.fake.take_log().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_pulled_before_is_not_sent_and_what_was_changed_since_is() {
+    let mut rig = rig(|config| config.direction = Direction::Pull);
+    // nobody names their MD5, so the index has none of them
+    for name in ["same", "edited"] {
+        rig.fake.put_without_md5(name, "pulled");
+    }
+    rig.complete().await;
+    rig.engine.config.direction = Direction::Both;
+    rig.restart();
+    write(&rig, "edited", "here");
+    rig.fake.take_log();
+    let mut mirror = mirror(&rig, "vm1");
+    complete(&rig, &mut mirror).await;
+    let log = rig.fake.take_log();
+    let about = |name: &str| log.iter().filter(|line| line.contains(name)).count();
+    assert_eq!((about("same"), about("edited")), (0, 1), "{log:?}");
+    assert_eq!(blobs(&rig)["edited"], "here");
 }

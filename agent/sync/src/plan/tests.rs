@@ -5,8 +5,8 @@ use lamplighter_core::units::Percent;
 use super::*;
 use crate::config::Filter;
 use crate::rig;
-use crate::store::fake::md5_of;
-use crate::store::{ETag, Md5};
+use crate::store::ETag;
+use crate::sum::Way;
 
 const SEEN: Fingerprint = Fingerprint {
     mtime_ns: 1,
@@ -19,12 +19,12 @@ const OTHER: Fingerprint = Fingerprint {
     inode: 3,
 };
 
-fn remote(version: &str, md5: Option<Md5>) -> RemoteFile {
+fn remote(version: &str, sum: Option<Sum>) -> RemoteFile {
     RemoteFile {
         name: "f".into(),
         size: 10,
         etag: ETag::new(version),
-        md5,
+        sum,
         content: None,
         origin: None,
     }
@@ -36,7 +36,7 @@ fn known(version: &str, content: &[u8]) -> Record {
         kind: Kind::File(FileRecord {
             size: 10,
             etag: ETag::new(version),
-            md5: md5_of(content),
+            sum: Way::Md5.of(content),
             fingerprint: SEEN,
         }),
     }
@@ -68,8 +68,9 @@ fn word(decision: &Decision) -> String {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one row is one case")]
 fn every_combination_of_blob_index_and_disk_has_its_decision() {
-    let right = Some(md5_of(b"right"));
-    let wrong = Some(md5_of(b"other"));
+    let right = Some(Way::Md5.of(b"right"));
+    let wrong = Some(Way::Md5.of(b"other"));
+    let named = Some(Way::Sha256.of(b"right"));
     for (case, remote, record, observed, expected) in [
         (
             "new, nothing there",
@@ -170,6 +171,20 @@ fn every_combination_of_blob_index_and_disk_has_its_decision() {
             "adopt",
         ),
         (
+            "another version, named by another sum than the index has",
+            remote("2", named),
+            Some(known("1", b"right")),
+            file(10, SEEN),
+            "verify Changed",
+        ),
+        (
+            "the same version, named by another sum than the index has",
+            remote("1", named),
+            Some(known("1", b"right")),
+            file(10, SEEN),
+            "keep",
+        ),
+        (
             "another version, touched here",
             remote("2", wrong),
             Some(known("1", b"right")),
@@ -209,11 +224,11 @@ fn a_mode_that_is_wrong_is_set_right_without_fetching() {
 #[test]
 fn drift_is_compared_with_what_was_written_not_with_what_the_blob_claims() {
     let decision = decide(
-        remote("1", Some(md5_of(b"claim"))),
+        remote("1", Some(Way::Md5.of(b"claim"))),
         Some(known("1", b"right")),
         file(10, OTHER),
     );
-    assert!(matches!(decision, Decision::Verify { md5, .. } if md5 == md5_of(b"right")));
+    assert!(matches!(decision, Decision::Verify { sum, .. } if sum == Way::Md5.of(b"right")));
 }
 
 fn listed(name: &str) -> Listed {
@@ -221,7 +236,7 @@ fn listed(name: &str) -> Listed {
         name: name.into(),
         size: 10,
         etag: ETag::new("1"),
-        md5: None,
+        sum: None,
         directory: false,
         content: None,
         origin: None,

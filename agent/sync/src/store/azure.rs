@@ -34,7 +34,7 @@ use tracing::instrument::WithSubscriber;
 
 use super::{
     Attributes, BlobStore, BlockId, Body, Condition, ETag, Listed, Md5, PAGE_MAX, Page, RemoteFile,
-    StoreError,
+    StoreError, Sum,
 };
 use crate::config::{Auth, Config};
 use signer::{Form, Signer, credential_error};
@@ -238,7 +238,9 @@ impl BlobStore for AzureStore {
                 name: name.into(),
                 size,
                 etag,
-                md5: header(headers, "content-md5").and_then(decode_md5),
+                sum: header(headers, "content-md5")
+                    .and_then(decode_md5)
+                    .map(Sum::Md5),
                 content: None,
                 origin: header(headers, "x-ms-meta-lamplighter_origin").map(Into::into),
             }),
@@ -360,7 +362,11 @@ fn listed(item: BlobItem, prefix: &str) -> Result<Listed, StoreError> {
         name: name.into(),
         size: properties.content_length.ok_or_else(|| missing("length"))?,
         etag: ETag::new(etag.as_ref()),
-        md5: properties.content_md5.as_deref().and_then(Md5::from_slice),
+        sum: properties
+            .content_md5
+            .as_deref()
+            .and_then(Md5::from_slice)
+            .map(Sum::Md5),
         directory,
         content: None,
         origin: value("lamplighter_origin").map(Into::into),

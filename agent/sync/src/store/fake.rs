@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Attributes, BlobStore, BlockId, Body, Condition, ETag, Listed, Md5, Page, RemoteFile,
-    StoreError,
+    StoreError, Sum,
 };
 
 /// What happens to a request.
@@ -300,7 +300,7 @@ impl BlobStore for Fake {
                 name: name.strip_prefix(prefix).unwrap().into(),
                 size: blob.content.len() as u64,
                 etag: blob.etag.clone(),
-                md5: blob.md5,
+                sum: blob.md5.map(Sum::Md5),
                 directory: blob.directory,
                 content: None,
                 origin: blob.origin.clone(),
@@ -515,7 +515,7 @@ impl BlobStore for Fake {
             name: name.into(),
             size: blob.content.len() as u64,
             etag: blob.etag,
-            md5: blob.md5,
+            sum: blob.md5.map(Sum::Md5),
             content: None,
             origin: blob.origin,
         })

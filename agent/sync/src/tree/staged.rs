@@ -1,21 +1,18 @@
 //! One file on its way: written without a name or in the staging directory, then given its name; gone if it never gets there.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use md5::{Digest, Md5 as Hasher};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
-use sha2::Sha256 as Sha256Hasher;
 
 use super::{Root, TreeError, apply_policy, fingerprint, split};
 use crate::config::Fsync;
 use crate::index::Fingerprint;
-use crate::store::{Md5, Sha256};
 
 /// From this size on the space is asked for in advance, so that a disk that is too small is found at once.
 const PREALLOCATE_MIN: u64 = 1024 * 1024;
@@ -31,21 +28,14 @@ pub(crate) struct Staged {
     /// Its name in staging, or the one it gets if its own is taken.
     name: String,
     file: File,
-    hasher: Hasher,
-    summer: Option<Sha256Hasher>,
     written: u64,
     /// It is in staging under its name there.
     in_staging: bool,
 }
 
 impl Root {
-    /// Begins a file of `size` bytes, that will be `name` if that is known; `summed`: its SHA-256 is wanted too.
-    pub(crate) fn stage(
-        &self,
-        name: Option<&str>,
-        size: u64,
-        summed: bool,
-    ) -> Result<Staged, TreeError> {
+    /// Begins a file of `size` bytes, that will be `name` if that is known.
+    pub(crate) fn stage(&self, name: Option<&str>, size: u64) -> Result<Staged, TreeError> {
         let failed = |errno| TreeError::new("write in", super::STAGING, errno);
         room(&*self.staging, size.saturating_add(self.policy.min_free), 1)?;
         let nameless = name
@@ -66,8 +56,6 @@ impl Root {
             staging: Arc::clone(&self.staging),
             name: staging_name,
             file: file.into(),
-            hasher: Hasher::new(),
-            summer: summed.then(Sha256Hasher::new),
             written: 0,
             in_staging,
         };
@@ -171,28 +159,18 @@ impl Staged {
 
     /// Adds to the end.
     pub(crate) fn write(&mut self, chunks: &[Bytes]) -> Result<(), TreeError> {
-        for chunk in chunks {
-            self.file
-                .write_all(chunk)
-                .map_err(|error| TreeError::io("write in", super::STAGING, &error))?;
-            self.hasher.update(chunk);
-            if let Some(summer) = &mut self.summer {
-                summer.update(chunk);
-            }
-            self.written += u64::try_from(chunk.len()).unwrap_or(0);
-        }
+        let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+        let written = write_slices(&mut self.file, &mut slices)
+            .map_err(|error| TreeError::io("write in", super::STAGING, &error))?;
+        self.written += written;
         Ok(())
     }
 
-    /// The MD5 of what there is.
-    pub(crate) fn md5(&self) -> Md5 {
-        Md5(self.hasher.clone().finalize().into())
-    }
-
-    /// The SHA-256 of what there is, if it was wanted.
-    pub(crate) fn sha256(&self) -> Option<Sha256> {
-        let summer = self.summer.clone()?;
-        Some(Sha256(summer.finalize().into()))
+    /// The same on a disk that takes no more.
+    #[cfg(test)]
+    pub(crate) fn on_a_full_disk(mut self) -> Self {
+        self.file = File::options().write(true).open("/dev/full").unwrap();
+        self
     }
 
     /// Gives it mode, owner and name; replaces what is a file, a link or a socket there. How it looks then.
@@ -222,6 +200,25 @@ impl Staged {
         let stat = fs::fstat(&self.file).map_err(failed)?;
         Ok(fingerprint(&stat))
     }
+}
+
+/// All of them in as few calls as it takes. How many bytes that was.
+fn write_slices(mut output: impl Write, mut slices: &mut [IoSlice<'_>]) -> io::Result<u64> {
+    let mut written = 0;
+    // an empty one is no end
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match output.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                written += u64::try_from(count).unwrap_or(0);
+                IoSlice::advance_slices(&mut slices, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
 }
 
 impl Drop for Staged {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::rig;
-use crate::store::fake::md5_of;
+use crate::sum::Way;
 
 struct Place {
     dir: TempDir,
@@ -34,9 +34,8 @@ impl Place {
 
     fn write(&self, name: &str, content: &[u8]) -> Result<Fingerprint, TreeError> {
         self.root.make_directories(split(name).0)?;
-        let mut staged = self.root.stage(Some(name), content.len() as u64, false)?;
+        let mut staged = self.root.stage(Some(name), content.len() as u64)?;
         staged.write(&[Bytes::copy_from_slice(content)])?;
-        assert_eq!(staged.md5(), md5_of(content));
         staged.commit(&self.root, name)
     }
 
@@ -178,9 +177,9 @@ fn a_link_on_the_way_is_never_followed() {
         let name = format!("{way}/f");
         assert_eq!(place.observe(&name), Observed::Barred, "{way}");
         in_the_way(place.root.make_directories(&format!("{way}/sub")));
-        let staged = place.root.stage(None, 0, false).unwrap();
+        let staged = place.root.stage(None, 0).unwrap();
         in_the_way(staged.commit(&place.root, &name));
-        assert_eq!(place.root.hash(&name).unwrap(), None);
+        assert_eq!(place.root.hash(&name, Way::Md5).unwrap(), None);
         assert!(place.root.delete_file(&name).unwrap());
         assert!(place.root.delete_directory(&format!("{way}/sub/")).unwrap());
     }
@@ -197,7 +196,7 @@ fn a_link_in_place_of_a_file_is_replaced_not_written_through() {
     std::fs::write(&outside, b"theirs").unwrap();
     symlink(&outside, place.path("f")).unwrap();
     assert_eq!(place.observe("f"), Observed::Other);
-    assert_eq!(place.root.hash("f").unwrap(), None);
+    assert_eq!(place.root.hash("f", Way::Md5).unwrap(), None);
     assert_eq!(
         place
             .root
@@ -233,7 +232,7 @@ fn kernels_without_openat2_get_the_same_answers() {
     in_the_way(
         place
             .root
-            .stage(None, 0, false)
+            .stage(None, 0)
             .unwrap()
             .commit(&place.root, "up/f"),
     );
@@ -304,7 +303,7 @@ fn directories_are_made_outermost_first_and_said_once() {
 fn space_is_looked_at_before_anything_is_written() {
     let place =
         place_with(|config| config.min_free = lamplighter_core::units::Bytes::new(u64::MAX / 2));
-    let error = place.root.stage(None, 1, false).unwrap_err();
+    let error = place.root.stage(None, 1).unwrap_err();
     assert!(matches!(error, TreeError::DiskFull(_)), "{error}");
     assert!(error.is_general());
     assert_eq!(place.in_staging(), 0);
@@ -314,10 +313,10 @@ fn space_is_looked_at_before_anything_is_written() {
 fn hashing_sees_only_regular_files() {
     let place = place();
     place.write("f", b"content").unwrap();
-    let (md5, size, _) = place.root.hash("f").unwrap().unwrap();
-    assert_eq!((md5, size), (md5_of(b"content"), 7));
-    assert_eq!(place.root.hash("missing").unwrap(), None);
-    assert_eq!(place.root.hash("no/way").unwrap(), None);
+    let (sum, size, _) = place.root.hash("f", Way::Md5).unwrap().unwrap();
+    assert_eq!((sum, size), (Way::Md5.of(b"content"), 7));
+    assert_eq!(place.root.hash("missing", Way::Md5).unwrap(), None);
+    assert_eq!(place.root.hash("no/way", Way::Sha256).unwrap(), None);
     fs::mknodat(
         fs::CWD,
         place.path("fifo"),
@@ -327,7 +326,7 @@ fn hashing_sees_only_regular_files() {
     )
     .unwrap();
     assert_eq!(place.observe("fifo"), Observed::Other);
-    assert_eq!(place.root.hash("fifo").unwrap(), None);
+    assert_eq!(place.root.hash("fifo", Way::Md5).unwrap(), None);
 }
 
 #[test]
@@ -363,7 +362,7 @@ fn a_file_without_a_name_leaves_nothing_and_takes_over_whatever_has_its_name() {
     );
     assert_eq!(place.in_staging(), 0, "no trace of the probe");
     place.root.make_directories("d").unwrap();
-    let mut staged = place.root.stage(Some("d/f"), 1, false).unwrap();
+    let mut staged = place.root.stage(Some("d/f"), 1).unwrap();
     staged.write(&[Bytes::from_static(b"x")]).unwrap();
     assert_eq!(place.in_staging(), 0, "it has no name there either");
     drop(staged);
@@ -381,7 +380,7 @@ fn a_file_without_a_name_leaves_nothing_and_takes_over_whatever_has_its_name() {
     in_the_way(place.write("d/sub", b"x"));
     assert_eq!(place.in_staging(), 0);
     // whose directory is not there yet
-    let staged = place.root.stage(Some("later/f"), 0, false).unwrap();
+    let staged = place.root.stage(Some("later/f"), 0).unwrap();
     place.root.make_directories("later").unwrap();
     staged.commit(&place.root, "later/f").unwrap();
     assert!(place.path("later/f").exists());

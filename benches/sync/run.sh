@@ -159,6 +159,9 @@ diff -r --exclude='.lamplighter*' "$work/site" "$work/to-bundle$round/current" >
 # one large file, beside a plain download of it
 head -c "${LARGE}M" /dev/urandom >"$work/large"
 put large/file "$work/large"
+mkdir "$work/large-site"
+ln "$work/large" "$work/large-site/file"
+"$agent" publish "$work/large-site" "$url/q" --sas-file "$work/sas" --release large --no-bundle >/dev/null
 md5_of() { curl -fs "$url/large/file?$(cat "$work/sas")" | tee "$1" | md5sum >"$1.md5"; }
 export -f md5_of
 for round in $(seq "$ROUNDS"); do
@@ -166,11 +169,14 @@ for round in $(seq "$ROUNDS"); do
   measure "$LARGE MiB in one file: curl, one connection, through md5sum" bash -c "md5_of $work/large-curl-md5$round"
   entry large$round "$work/to-large$round" large/ tree
   measure "$LARGE MiB in one file: lamplighter" "$agent" sync run --here --config "$work/large$round.toml"
+  entry large-release$round "$work/to-large-release$round" q/ release
+  measure "$LARGE MiB in one file: lamplighter, manifest into a release" "$agent" sync run --here --config "$work/large-release$round.toml"
   measure "$LARGE MiB in one file: rclone" bash -c "pull $work/to-large-rclone$round large $many"
   mkdir -p "$work/to-large-azcopy$round"
   measure "$LARGE MiB in one file: azcopy" "$azcopy" copy "$url/large/file?$(cat "$work/sas")" "$work/to-large-azcopy$round/file" --from-to BlobLocal
   cmp "$work/large" "$work/large-curl$round"
   for by in "" -rclone -azcopy; do cmp "$work/large" "$work/to-large$by$round/file"; done
+  cmp "$work/large" "$work/to-large-release$round/current/file"
   rm -rf "$work"/large-curl* "$work"/to-large*
 done >>"$results"
 

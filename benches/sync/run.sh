@@ -133,7 +133,9 @@ publish() { "$agent" publish "$work/site" "$url/p" --sas-file "$work/sas" --rele
 for round in $(seq "$ROUNDS"); do
   entry "list$round" "$work/to-list$round" "" tree
   mkdir -p "$work/to-azcopy$round"
-  (cd "$work/site" && find . -type f -printf "url = \"$url/%P?$(cat "$work/sas")\"\noutput = \"$work/to-curl$round/%P\"\n") >"$work/urls$round"
+  sas=$(cat "$work/sas")
+  # a SAS has percent signs, which find's -printf takes for its own
+  (cd "$work/site" && find . -type f -printf "url = \"$url/%P?${sas//%/%%}\"\noutput = \"$work/to-curl$round/%P\"\n") >"$work/urls$round"
   all cold
   measure "cold: curl, 32 at once, told every name, nothing checked" curl -fsSZ --parallel-max 32 --create-dirs -K "$work/urls$round"
   measure "cold: rclone, 4 at once (its default) and one list" bash -c "pull $work/to-rclone-default$round '' --fast-list"

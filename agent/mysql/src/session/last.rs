@@ -184,7 +184,8 @@ impl Last {
             FoundRows::OnConnection | FoundRows::Lost => return Cow::Borrowed(NOTHING),
         };
         let program = program && rows <= COUNTED_MAX;
-        self.agrees = rows == 1 || program;
+        // what was counted before, a change of data in a program would not find there
+        self.agrees = (rows == 1 || program) && self.counted.is_none();
         match (rows, self.row_count) {
             (1, 1) if program => Cow::Borrowed(b"SELECT 1 INTO @lamplighter"),
             (1, -1) => Cow::Borrowed(b"SELECT 1"),

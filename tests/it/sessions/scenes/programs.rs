@@ -7,6 +7,7 @@ use crate::support::mysql::raw::{Param, error_of};
 
 const PROGRAMS: &str = "CREATE PROCEDURE app.nothing(OUT y INT) SET y = 7;
      CREATE PROCEDURE app.asks() SELECT FOUND_ROWS();
+     CREATE PROCEDURE app.adds() INSERT INTO app.kv VALUES (950, 'x');
      CREATE DATABASE other; GRANT ALL ON other.* TO app@'%';";
 
 const FOUND_ROWS: &str = "SELECT FOUND_ROWS(), ROW_COUNT()";
@@ -58,6 +59,28 @@ fn programs_find_what_their_own_session_left() {
             stage.play(&format!("{before:?}, {program:?}"), &scene);
         }
     }
+}
+
+#[test]
+fn what_a_failed_change_counted_no_program_is_thought_to_have_found() {
+    let stage = Stage::open(PROGRAMS);
+    let mut scene = vec![(0, Op::Reconnect(SHAPE))];
+    scene.extend(says(
+        0,
+        &[
+            "SELECT LAST_INSERT_ID()",
+            "UPDATE kv SET id = 'abc' WHERE id = 1",
+        ],
+    ));
+    scene.extend(stranger(THREE));
+    scene.extend(says(0, &["CALL adds()"]));
+    let [_, mut through] = stage.play("a change that failed", &scene);
+    let answer = through[0].play(&Op::sql("SELECT FOUND_ROWS()"));
+    assert_eq!(
+        error_of(&answer).map(|(code, _)| code),
+        Some(1235),
+        "{answer:?}"
+    );
 }
 
 #[test]

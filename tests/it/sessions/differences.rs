@@ -173,7 +173,7 @@ fn only_warnings_differ(direct: &[Part], endpoint: &[Part]) -> bool {
     bare(direct) == bare(endpoint)
 }
 
-/// Column definitions of parameters that are results themselves, and the rows with them.
+/// Column definitions of parameters that are results themselves, the rows with them, and how many warnings there were.
 fn only_bare_parameters_differ(direct: &[Part], endpoint: &[Part]) -> bool {
     let of_parameter = |part: &Part| matches!(part, Part::Column(body) if body.windows(2).any(|two| two == b"\x01?") || body.windows(5).any(|five| five == b"? + 1"));
     let mut differing = direct
@@ -186,7 +186,10 @@ fn only_bare_parameters_differ(direct: &[Part], endpoint: &[Part]) -> bool {
             .peek()
             .is_some_and(|(a, b)| of_parameter(a) && of_parameter(b))
         && differing.all(|(a, b)| {
-            (of_parameter(a) && of_parameter(b)) || matches!((a, b), (Part::Row(_), Part::Row(_)))
+            (of_parameter(a) && of_parameter(b))
+                || matches!((a, b), (Part::Row(_), Part::Row(_)))
+                // the value does not fit the first type
+                || only_warnings_differ(std::slice::from_ref(a), std::slice::from_ref(b))
         })
 }
 

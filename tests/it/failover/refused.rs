@@ -27,6 +27,8 @@ fn what_a_read_only_server_refused_is_done_once_when_writes_are_taken_again() {
             ..Options::default()
         };
         let endpoint = start(&cluster, options);
+        // its first look is over: what it does not see any more is that the server is read-only
+        endpoint.wait_readable(&cluster, 1);
         let login = login(&endpoint);
         let mut links = [(); 3].map(|()| Link::open(&login).expect("in"));
         let (id, _) = links[1].prepare(b"INSERT INTO written VALUES (?)");

@@ -1,6 +1,7 @@
 //! What a statement leaves as it is, while the connection it runs on has it from somebody else: FOUND_ROWS() and ROW_COUNT() for
 //! programs of the server's, and what an endpoint has answered itself in between.
 
+use super::super::player::Player;
 use super::super::steps::Op;
 use super::{SHAPE, Stage, says, stranger};
 use crate::support::mysql::raw::{Param, error_of};
@@ -29,6 +30,14 @@ fn execute(params: &[Param]) -> Op {
         types: true,
         cursor: false,
     }
+}
+
+/// A question whose answer has gone with its connection is refused, not answered wrongly.
+#[track_caller]
+fn expect_refused(player: &mut Player, question: &str) {
+    let answer = player.play(&Op::sql(question));
+    let code = error_of(&answer).map(|(code, _)| code);
+    assert_eq!(code, Some(1235), "{answer:?}");
 }
 
 #[test]
@@ -75,12 +84,7 @@ fn what_a_failed_change_counted_no_program_is_thought_to_have_found() {
     scene.extend(stranger(THREE));
     scene.extend(says(0, &["CALL adds()"]));
     let [_, mut through] = stage.play("a change that failed", &scene);
-    let answer = through[0].play(&Op::sql("SELECT FOUND_ROWS()"));
-    assert_eq!(
-        error_of(&answer).map(|(code, _)| code),
-        Some(1235),
-        "{answer:?}"
-    );
+    expect_refused(&mut through[0], "SELECT FOUND_ROWS()");
 }
 
 #[test]
@@ -170,10 +174,5 @@ fn a_warning_that_no_reply_told_of_is_not_denied_later() {
     // kept until somebody wants the connection
     scene.extend(stranger("SELECT 1"));
     let [_, mut through] = stage.play("a list of columns", &scene);
-    let answer = through[0].play(&Op::sql("SHOW WARNINGS"));
-    assert_eq!(
-        error_of(&answer).map(|(code, _)| code),
-        Some(1235),
-        "{answer:?}"
-    );
+    expect_refused(&mut through[0], "SHOW WARNINGS");
 }

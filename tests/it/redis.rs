@@ -28,6 +28,7 @@ mod large;
 mod maintenance;
 mod recipes;
 mod rules;
+mod scripts;
 mod wordpress;
 
 /// An endpoint in this process in front of `redis`, and a directory for its socket.

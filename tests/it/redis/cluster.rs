@@ -22,7 +22,7 @@ fn wait_map(client: &mut Client) {
     });
 }
 
-fn start() -> (Cluster, Endpoint) {
+pub(super) fn start() -> (Cluster, Endpoint) {
     let cluster = Cluster::start(3, || Server::builder().password(PASSWORD));
     let first = &cluster.nodes[0];
     let endpoint = Endpoint::towards(&first.url(), &first.ca_path(), "kind = 'cluster'\n");

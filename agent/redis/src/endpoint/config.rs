@@ -126,8 +126,10 @@ impl EndpointConfig {
             );
         }
         for name in &self.allow {
-            match command::find(name.as_bytes()).map(|command| command.class) {
+            let found = command::find(name.as_bytes());
+            match found.map(|command| command.class) {
                 Some(Class::Denied) => {}
+                Some(_) if found.is_some_and(command::is_partly_denied) => {}
                 None => add(
                     "endpoint.allow",
                     format!("{name:?} is no command of Redis that is known here"),

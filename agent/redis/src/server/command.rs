@@ -19,6 +19,8 @@ pub(crate) struct Command {
     pub(crate) target: Target,
     /// May be sent twice: it only reads.
     pub(crate) repeatable: bool,
+    /// It runs a script or function, which may end in any error it likes after it has done its work.
+    pub(crate) scripted: bool,
     /// How often it has been sent again or elsewhere.
     pub(crate) detours: u8,
     /// Its slot in a cluster.
@@ -117,6 +119,7 @@ impl Command {
             replies: 1,
             target: Target::Nobody,
             repeatable: false,
+            scripted: false,
             detours: 0,
             slot: None,
             miss: Miss::Error,

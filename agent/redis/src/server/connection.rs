@@ -430,10 +430,9 @@ impl Connection {
         let took = self.heard.saturating_duration_since(done.since);
         self.answers.came(took);
         if first == b'-' && !done.passed {
-            let verdict = done
-                .verdict
-                .or_else(|| Verdict::of(self.inbox.get(..length).unwrap_or_default()));
-            if let Some(verdict) = verdict {
+            let read = Verdict::reader(done.command.scripted);
+            let said = self.inbox.get(..length).unwrap_or_default();
+            if let Some(verdict) = done.verdict.or_else(|| read(said)) {
                 if verdict.is_of_connection() {
                     self.load.retired.store(true, Ordering::Relaxed);
                 }

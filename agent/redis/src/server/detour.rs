@@ -52,6 +52,24 @@ impl Verdict {
         }
     }
 
+    /// What reads the error reply of a command; `scripted`: of one that runs a script or function.
+    pub(crate) fn reader(scripted: bool) -> fn(&[u8]) -> Option<Self> {
+        if scripted { Self::of_script } else { Self::of }
+    }
+
+    /// As [`Self::of`], for what may be the words of a script that has run: beside MOVED and ASK, which are only followed within the
+    /// cluster, whole sentences of the server count alone. Sent again, a script would do its work twice.
+    fn of_script(reply: &[u8]) -> Option<Self> {
+        let verdict = Self::of(reply)?;
+        let own = match verdict {
+            Self::Moved { .. } | Self::Ask { .. } | Self::NotNow => return Some(verdict),
+            Self::TryAgain => &b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"[..],
+            Self::ReadOnly => b"-READONLY You can't write against a read only replica.",
+            Self::NotLoggedIn => b"-NOAUTH Authentication required.\r\n",
+        };
+        reply.starts_with(own).then_some(verdict)
+    }
+
     /// Whether the connection is of no more use.
     pub(crate) const fn is_of_connection(&self) -> bool {
         matches!(self, Self::ReadOnly | Self::NotLoggedIn)
@@ -164,6 +182,23 @@ pub(crate) fn unreachable(reason: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_script_says_itself_is_its_answer() {
+        let read = Verdict::reader(true);
+        for own in [
+            &b"-TRYAGAIN x\r\n"[..],
+            b"-READONLY\r\n",
+            b"-NOAUTH please\r\n",
+        ] {
+            assert_eq!(read(own), None);
+            assert!(Verdict::reader(false)(own).is_some());
+        }
+        let servers = b"-READONLY You can't write against a read only replica. script: 1f, on @user_script:1.\r\n";
+        assert_eq!(read(servers), Some(Verdict::ReadOnly));
+        let rehashing = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
+        assert_eq!(read(rehashing), Some(Verdict::TryAgain));
+    }
 
     #[test]
     fn hints_are_told_from_answers() {

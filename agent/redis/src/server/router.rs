@@ -265,25 +265,31 @@ impl Router {
     }
 
     /// One slot is known to be elsewhere.
-    fn patch(&self, slot: u16, address: &HostPort) -> Arc<Server> {
+    fn patch(&self, slot: u16, server: &Arc<Server>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut map = Map::clone(&self.map.load());
-        let at = map
-            .servers
-            .iter()
-            .position(|server| server.address == *address);
-        let at = at.unwrap_or_else(|| {
-            let name = certificate_name(&address.host, &self.config.address.host);
-            map.servers
-                .push(Server::start(address.clone(), name, &self.common));
-            map.servers.len() - 1
-        });
-        if let (Some(place), Ok(at)) = (map.slots.get_mut(usize::from(slot)), u16::try_from(at)) {
+        let at = map.servers.iter().position(|it| Arc::ptr_eq(it, server));
+        if let (Some(place), Some(Ok(at))) =
+            (map.slots.get_mut(usize::from(slot)), at.map(u16::try_from))
+        {
             *place = at;
+            self.map.store(Arc::new(map));
         }
-        let server = Arc::clone(&map.servers[at]);
-        self.map.store(Arc::new(map));
-        server
+    }
+
+    /// The server of the cluster that an error names. The map decides which there are, asked for again if it is not among them: an
+    /// error can be a script's, and whoever it names is shown the password.
+    async fn member(&self, text: &str) -> Option<Arc<Server>> {
+        let address = self.address(text).filter(|_| self.is_cluster())?;
+        let find = || self.servers().into_iter().find(|it| it.address == address);
+        if let Some(server) = find() {
+            return Some(server);
+        }
+        let mut known = self.known.subscribe();
+        self.common.stale.notify_one();
+        // no news: the map could not be asked for, and says what it said
+        let _news = tokio::time::timeout(REFRESH_MIN * 5, known.changed()).await;
+        find()
     }
 
     async fn help(self: Arc<Self>, mut strays: mpsc::Receiver<Stray>) {
@@ -348,22 +354,23 @@ impl Router {
         if detour.command.detours > DETOURS_MAX || !detour.command.is_wanted() {
             return detour.give_up();
         }
-        let target = |text: &str| self.address(text);
         match &detour.verdict {
-            Verdict::Moved { slot, address } => match target(address) {
-                Some(address) => {
+            // what a command of another slot says is not the server's word
+            Verdict::Moved { slot, .. } if detour.command.slot != Some(*slot) => detour.give_up(),
+            Verdict::Moved { slot, address } => match self.member(address).await {
+                Some(server) => {
                     // servers that do not agree yet would pass it to and fro within a millisecond
                     if detour.command.detours > 2 {
                         tokio::time::sleep(TRY_AGAIN).await;
                     }
-                    let server = self.patch(*slot, &address);
+                    self.patch(*slot, &server);
                     self.common.stale.notify_one();
                     self.send_to(&server, detour.command, AGAIN).await;
                 }
                 None => detour.give_up(),
             },
-            Verdict::Ask { address } => match target(address) {
-                Some(address) => self.ask(&address, detour).await,
+            Verdict::Ask { address } => match self.member(address).await {
+                Some(server) => self.ask(&server, detour).await,
                 None => detour.give_up(),
             },
             Verdict::TryAgain => {
@@ -386,22 +393,13 @@ impl Router {
         }
     }
 
-    async fn ask(&self, address: &HostPort, mut detour: Detour) {
-        let Some(server) = self.servers().into_iter().find(|s| s.address == *address) else {
-            // the server that takes the slot over is not in the map yet
-            self.common.stale.notify_one();
-            tokio::time::sleep(REFRESH_MIN * 2).await;
-            return match self.servers().into_iter().find(|s| s.address == *address) {
-                Some(_) => Box::pin(self.ask(address, detour)).await,
-                None => detour.give_up(),
-            };
-        };
+    async fn ask(&self, server: &Arc<Server>, mut detour: Detour) {
         let mut bytes = BytesMut::with_capacity(ASKING.len() + detour.command.bytes.len());
         bytes.extend_from_slice(ASKING);
         bytes.extend_from_slice(&detour.command.bytes);
         detour.command.bytes = bytes.freeze();
         detour.command.replies += 1;
-        self.send_to(&server, detour.command, AGAIN).await;
+        self.send_to(server, detour.command, AGAIN).await;
     }
 
     /// `host:port` as a server writes it; without a host it means its own, which is where we came from.

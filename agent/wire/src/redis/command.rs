@@ -90,6 +90,41 @@ pub struct Command {
 /// The longest name of a command.
 const NAME_MAX: usize = 24;
 
+/// SCRIPT DEBUG turns its connection into one of a debugger; with SYNC the server waits for it.
+static SCRIPT_DEBUG: Command = Command {
+    name: "SCRIPT DEBUG",
+    arity: -2,
+    class: Class::Never,
+    access: Access::Write,
+    keys: Keys::None,
+};
+
+/// FUNCTION DELETE, FLUSH and RESTORE take every client's functions away.
+static FUNCTION_REMOVES: Command = Command {
+    name: "FUNCTION",
+    arity: -2,
+    class: Class::Denied,
+    access: Access::Write,
+    keys: Keys::None,
+};
+
+/// What `command` is with `first` as its first argument: some subcommands are of another class than the rest.
+#[must_use]
+pub fn called(command: &'static Command, first: Option<&[u8]>) -> &'static Command {
+    let is = |word: &[u8]| first.is_some_and(|first| first.eq_ignore_ascii_case(word));
+    match command.name {
+        "SCRIPT" if is(b"DEBUG") => &SCRIPT_DEBUG,
+        "FUNCTION" if is(b"DELETE") || is(b"FLUSH") || is(b"RESTORE") => &FUNCTION_REMOVES,
+        _ => command,
+    }
+}
+
+/// Whether some subcommands of `command` are denied unless the configuration allows it.
+#[must_use]
+pub fn is_partly_denied(command: &Command) -> bool {
+    command.name == FUNCTION_REMOVES.name
+}
+
 /// Finds a command by its name in any case.
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Command> {

@@ -50,6 +50,7 @@ impl Session {
                 tally,
             },
             repeatable,
+            scripted: is_script(known),
             slot: seen.slot,
             miss,
             protocol: self.who.protocol,
@@ -238,4 +239,9 @@ impl Session {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Whether the command runs a script or function that may write.
+fn is_script(known: &Known) -> bool {
+    matches!(known.name, "EVAL" | "EVALSHA" | "FCALL")
 }

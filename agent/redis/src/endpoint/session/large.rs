@@ -55,6 +55,9 @@ impl Session {
         let Some(known) = name.and_then(command::find) else {
             return refused("an unknown command, and more than 1 MiB long");
         };
+        let first = self.scanner.arguments().get(1);
+        let first = first.and_then(|at| self.inbox.get(at.clone()));
+        let known = command::called(known, first);
         let now = Situation {
             in_transaction: self.transaction.is_some(),
             watching: self.watching,

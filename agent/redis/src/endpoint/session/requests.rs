@@ -50,6 +50,8 @@ impl Session {
             let reply = wrong_arguments(&known.name.to_lowercase());
             return self.refuse(length, reply, "arity", true);
         }
+        let first = arguments.get(1).and_then(|at| self.inbox.get(at.clone()));
+        let known = command::called(known, first);
         let situation = Situation {
             in_transaction: self.transaction.is_some(),
             watching: self.watching,
@@ -64,6 +66,12 @@ impl Session {
     async fn act(&mut self, known: &'static Known, length: usize, decision: Decision) -> Flow {
         match decision {
             Decision::Send { slow } => self.send(known, length, slow).await,
+            // what came before them is of another protocol, or of a client that is not reset yet
+            Decision::Local
+                if matches!(known.name, "HELLO" | "RESET") && self.outbox.outstanding() > 0 =>
+            {
+                Flow::Settle
+            }
             Decision::Local => self.local(known, length),
             Decision::Queue { slow } => self.queue(known, length, slow),
             Decision::Multi => {

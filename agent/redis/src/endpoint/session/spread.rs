@@ -12,6 +12,7 @@ use lamplighter_wire::redis::write;
 use super::ruled::Seen;
 use super::{Flow, Lane, Session};
 use crate::backoff::random;
+use crate::endpoint::local::wrong_arguments;
 use crate::endpoint::merge::{Merge, Plan};
 use crate::endpoint::scan::Cursor;
 use crate::server::{Command, Failure, Server, Target};
@@ -26,6 +27,11 @@ impl Session {
         slow: bool,
     ) -> Option<Flow> {
         if seen.crosses {
+            // a key without a value: nothing is written, as on one server
+            if known.keys == Keys::Pairs && self.scanner.arguments().len().is_multiple_of(2) {
+                let reply = wrong_arguments(&known.name.to_lowercase());
+                return Some(self.refuse(length, reply, "arity", false));
+            }
             let Some((groups, plan)) = self.split(known) else {
                 let reply = write::error("CROSSSLOT Keys in request don't hash to the same slot");
                 return Some(self.refuse(length, reply, "rule", false));

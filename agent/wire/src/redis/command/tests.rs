@@ -96,6 +96,19 @@ fn dangerous_commands_are_denied_and_connection_state_is_never_multiplexed() {
             "{name}"
         );
     }
+    for (line, class) in [
+        ("SCRIPT debug SYNC", Class::Never),
+        ("SCRIPT LOAD x", Class::Plain),
+        ("FUNCTION FLUSH", Class::Denied),
+        ("FUNCTION delete l", Class::Denied),
+        ("FUNCTION RESTORE x", Class::Denied),
+        ("FUNCTION LOAD x", Class::Slow),
+        ("GET FLUSH", Class::Plain),
+    ] {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let command = called(find(words[0]).unwrap(), words.get(1).copied());
+        assert_eq!(command.class, class, "{line}");
+    }
     for name in ["MONITOR", "SYNC", "PSYNC", "WAIT", "ASKING", "READONLY"] {
         assert_eq!(find(name.as_bytes()).unwrap().class, Class::Never, "{name}");
     }

@@ -146,7 +146,12 @@ impl<S: BlobStore> Desk<S> {
         let head_only = match *request.method() {
             Method::GET => false,
             Method::HEAD => true,
-            _ => return plain(StatusCode::METHOD_NOT_ALLOWED),
+            _ => {
+                let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED);
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                answer.headers_mut().insert(header::ALLOW, allowed);
+                return answer;
+            }
         };
         let Some((shelf, name)) = self.find(request.uri().path()) else {
             return plain(StatusCode::NOT_FOUND);
@@ -158,8 +163,9 @@ impl<S: BlobStore> Desk<S> {
         match shelf.open(&name).await {
             Ok(found) => {
                 shelf.nudge.notify_one();
-                let known = request.headers().get(header::IF_NONE_MATCH);
-                found.answer(shelf, &name, known, head_only)
+                let mut known = request.headers().get_all(header::IF_NONE_MATCH).iter();
+                let unchanged = known.any(|known| names_version(known, &found.etag));
+                found.answer(shelf, &name, unchanged, head_only)
             }
             Err(StoreError::NotFound) => {
                 self.note_absent(key);
@@ -244,11 +250,11 @@ impl Found {
         self,
         shelf: &Shelf<S>,
         name: &str,
-        known: Option<&HeaderValue>,
+        unchanged: bool,
         head_only: bool,
     ) -> Answer {
         let builder = Response::builder().header(header::ETAG, self.etag.as_str());
-        if known.is_some_and(|known| known.as_bytes() == self.etag.as_str().as_bytes()) {
+        if unchanged {
             return builder
                 .status(StatusCode::NOT_MODIFIED)
                 .body(nothing())
@@ -273,6 +279,14 @@ impl Found {
             .body(body)
             .unwrap_or_else(|_| plain(StatusCode::BAD_GATEWAY))
     }
+}
+
+/// Whether an If-None-Match, a list or `*`, names this version; weak or not is the same here (RFC 9110, section 13.1.2).
+fn names_version(known: &HeaderValue, etag: &ETag) -> bool {
+    let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let known = known.to_str().unwrap_or_default();
+    let own = strong(etag.as_str());
+    known.trim() == "*" || known.split(',').any(|one| strong(one) == own)
 }
 
 /// The rest of a body, piece by piece, all of one version.

@@ -108,6 +108,7 @@ async fn what_is_not_there_is_asked_for_once_a_second_and_what_must_not_be_never
     }
     let answer = ask(door.address, "POST /files/uploads/none").await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");
     assert!(door.rig.fake.take_log().is_empty());
 }
 
@@ -142,4 +143,21 @@ async fn a_storage_that_fails_is_a_bad_gateway() {
     door.rig.fake.script("p/a", [Fault::Error(denied)]);
     let answer = ask(door.address, "GET /files/uploads/a").await;
     assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+#[test]
+fn a_version_is_known_by_itself_in_a_list_weakly_and_by_a_star() {
+    let etag = ETag::new("\"0x8D\"");
+    for (known, expected) in [
+        ("\"0x8D\"", true),
+        ("W/\"0x8D\"", true),
+        ("\"1\", W/\"0x8D\"", true),
+        ("*", true),
+        ("\"1\", \"2\"", false),
+        ("0x8D", false),
+        ("", false),
+    ] {
+        let known = HeaderValue::from_static(known);
+        assert_eq!(names_version(&known, &etag), expected, "{known:?}");
+    }
 }

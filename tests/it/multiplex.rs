@@ -11,7 +11,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A pool of `count` connections, whose waiting clients are told soon.
 fn pool_of(cluster: &Cluster, count: usize) -> Endpoint {
-    let pool = format!("max_server_connections = {count}\nwait_timeout = \"1s\"");
+    pool_that_waits(cluster, count, "1s")
+}
+
+fn pool_that_waits(cluster: &Cluster, count: usize, wait_timeout: &str) -> Endpoint {
+    let pool = format!("max_server_connections = {count}\nwait_timeout = \"{wait_timeout}\"");
     let options = Options {
         pool,
         ..Options::default()
@@ -84,6 +88,44 @@ fn an_insert_id_follows_its_session() {
                 }
             }
             same(0, (int) one(endpoint(), 'SELECT LAST_INSERT_ID() + 0'), 'a new session has none');
+            echo 'ok';"#,
+        )
+        .run()
+        .expect_ok();
+    assert_eq!(out, "ok");
+}
+
+#[test]
+fn an_insert_id_is_fetched_from_a_connection_that_does_not_suit() {
+    let cluster = Cluster::builder()
+        .schema("CREATE TABLE app.numbered (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20))")
+        .build();
+    // less than the time after which the pool itself asks an idle connection
+    let endpoint = pool_that_waits(&cluster, 2, "900ms");
+    let out = endpoint
+        .code(
+            r#"$insert = function ($link) {
+                $link->query("INSERT INTO numbered (v) VALUES ('x')");
+                return $link->insert_id;
+            };
+            for ($round = 1; $round <= 3; $round++) {
+                $link = endpoint();
+                $id = $insert($link);
+                // it asks for multi-statements first: no connection of before is its own any more
+                same(true, $link->multi_query('SELECT LAST_INSERT_ID() + 0'), "other capabilities, round $round");
+                same((string) $id, $link->store_result()->fetch_row()[0], "other capabilities, round $round");
+                $link->close();
+
+                [$link, $other] = [endpoint(), endpoint()];
+                $other->query('BEGIN'); $other->query('SELECT * FROM kv');
+                $id = $insert($link);
+                $third = endpoint();
+                // the third takes the connection that knows, and leaves the other one to the link
+                $third->query('BEGIN'); $third->query('SELECT * FROM kv');
+                $other->query('COMMIT');
+                same($id, (int) one($link, 'SELECT LAST_INSERT_ID() + 0'), "taken by another, round $round");
+                $third->query('COMMIT');
+            }
             echo 'ok';"#,
         )
         .run()

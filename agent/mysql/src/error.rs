@@ -93,6 +93,9 @@ pub(crate) enum StatementError {
     /// The connection that knew the session's LAST_INSERT_ID() was lost before anybody had asked it.
     #[error("LAST_INSERT_ID() was lost with a connection to {server}")]
     InsertIdLost { server: String },
+    /// The connection that knows the session's LAST_INSERT_ID() has not told it yet.
+    #[error("LAST_INSERT_ID() was not told by {server} within {waited:?}")]
+    InsertIdLate { server: String, waited: Duration },
     /// The client went away; nobody is left to tell.
     #[error("the client is gone")]
     ClientGone,
@@ -129,7 +132,7 @@ impl StatementError {
                 ))
             }
             Self::ReadOnly { .. } => Some(ErrPacket::new(OPTION_PREVENTS, *b"HY000", text(""))),
-            Self::ServerLost { .. } | Self::InsertIdLost { .. } => {
+            Self::ServerLost { .. } | Self::InsertIdLost { .. } | Self::InsertIdLate { .. } => {
                 Some(ErrPacket::new(SERVER_LOST, *b"HY000", text("")))
             }
             Self::Protocol { .. } => Some(ErrPacket::new(MALFORMED_PACKET, *b"HY000", text(""))),

@@ -190,6 +190,11 @@ impl Awaited {
         }
     }
 
+    /// Nobody has asked its connection yet.
+    pub(crate) fn is_on_connection(&self) -> bool {
+        *self.0.borrow() == State::OnConnection
+    }
+
     /// The value, if it is known already.
     pub(crate) fn known(&self) -> Option<u64> {
         match *self.0.borrow() {
@@ -245,6 +250,11 @@ impl OfConnection {
             (Self::Known(value), session) => session.known() == Some(*value),
             _ => false,
         }
+    }
+
+    /// It is what this session has left here.
+    pub(crate) fn is_owed_to(&self, awaited: &Awaited) -> bool {
+        matches!(self, Self::Owed(owed) if owed.is_of(awaited))
     }
 
     /// The server has to be asked before it is certain that what the connection says is the session's.

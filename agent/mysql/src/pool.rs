@@ -5,6 +5,7 @@ mod address;
 mod admission;
 mod ask;
 mod discard;
+mod insert_id;
 mod kill;
 mod lease;
 mod limit;
@@ -26,7 +27,6 @@ use lamplighter_core::metrics::IntGauge;
 
 use crate::config;
 use crate::error::{OpenError, StatementError};
-use crate::insert_id::OfSession;
 use crate::metrics::Metrics;
 use crate::near::Nearness;
 use crate::server::{Account, Bucket, Idle};
@@ -50,7 +50,7 @@ use vigil::Vigil;
 struct Taken {
     found: Option<Idle>,
     discarded: Vec<Discard>,
-    /// To be closed, once the server has told what its last session may want to know.
+    /// To be closed with [`Pool::close_evicted`].
     evicted: Option<Idle>,
 }
 
@@ -116,13 +116,14 @@ impl Parked {
 }
 
 impl Inner {
-    /// What has been idle longest goes first, but not what somebody may want to know something from.
+    /// What has been idle longest goes first, but last what somebody may want to know something from.
     fn evict(&mut self) -> Option<Parked> {
-        let index = self
-            .idle
-            .iter()
-            .position(|parked| !parked.is_owed())
-            .unwrap_or(0);
+        self.evict_free().or_else(|| self.idle.pop_front())
+    }
+
+    /// What has been idle longest of what nobody wants to know anything from.
+    fn evict_free(&mut self) -> Option<Parked> {
+        let index = self.idle.iter().position(|parked| !parked.is_owed())?;
         self.idle.remove(index)
     }
 }
@@ -208,9 +209,7 @@ impl Pool {
             self.count_discard(reason);
         }
         if let Some(connection) = taken.evicted {
-            // its session may still want to know its LAST_INSERT_ID(); if the server does not say, the session hears that
-            drop(connection.settle_insert_id().await);
-            self.count_discard(Discard::Evicted);
+            self.close_evicted(connection).await;
         }
         let Some(connection) = taken.found else {
             let lease = self.open(place, ask.bucket).await?;
@@ -274,31 +273,6 @@ impl Pool {
             connection.adapt_ahead(ask.bucket, insert_id)
         } else {
             connection.adapt(ask.bucket, insert_id).await
-        })
-    }
-
-    /// What LAST_INSERT_ID() has to be, if it matters and is known to more than the connection.
-    async fn wanted_insert_id(
-        &self,
-        connection: &Idle,
-        ask: &Ask<'_>,
-    ) -> Result<Option<u64>, StatementError> {
-        let Some(session) = ask.session.filter(|_| ask.insert_id) else {
-            return Ok(None);
-        };
-        if connection.insert_id().is_of(session) {
-            return Ok(session.known());
-        }
-        let known = match session {
-            OfSession::Known(value) => Some(*value),
-            OfSession::Awaited(awaited) => {
-                tokio::time::timeout(self.limits.wait_timeout.get(), awaited.value())
-                    .await
-                    .unwrap_or_default()
-            }
-        };
-        known.map(Some).ok_or_else(|| StatementError::InsertIdLost {
-            server: self.name.clone(),
         })
     }
 
@@ -371,11 +345,7 @@ impl Pool {
                 && let Some(parked) = inner.evict()
             {
                 inner.open -= 1;
-                if parked.connection.insert_id().is_wanted_beside(None) {
-                    taken.evicted = Some(parked.connection);
-                } else {
-                    taken.discarded.push(Discard::Evicted);
-                }
+                taken.evicted = Some(parked.connection);
             }
             inner.open += 1;
         }
@@ -392,7 +362,8 @@ impl Pool {
             generation,
         };
         let mut inner = self.lock();
-        if inner.open > limit {
+        // one that knows what somebody wants to know is closed once it has told
+        if inner.open > limit && !parked.is_owed() {
             return false;
         }
         inner.idle.push_back(parked);
@@ -466,8 +437,9 @@ impl Pool {
         self.admission.set_limit(limit);
         let mut closed = Vec::new();
         let mut inner = self.lock();
+        // what somebody may want to know something from is closed once the server has told it
         while inner.open > limit
-            && let Some(parked) = inner.evict()
+            && let Some(parked) = inner.evict_free()
         {
             inner.open -= 1;
             closed.push(parked);

@@ -41,6 +41,7 @@ use crate::client::{Client, Identity, Request, RequestError};
 use crate::endpoint::Shared;
 use crate::hold::HoldReason;
 use crate::insert_id::OfSession;
+use crate::pool::Pool;
 use crate::prepared::Statements;
 use crate::server::{BUCKET_CAPABILITIES, Bucket};
 use crate::statistics::Tally;
@@ -82,6 +83,8 @@ pub(crate) struct Session<'a> {
     /// What it has prepared.
     statements: Statements,
     insert_id: OfSession,
+    /// The pool of the connection that last kept it.
+    insert_id_left_at: Option<Arc<Pool>>,
     /// What its reads have to see.
     views: Views,
     last: Last,
@@ -117,6 +120,7 @@ impl<'a> Session<'a> {
             variables: Variables::default(),
             statements: Statements::default(),
             insert_id: OfSession::default(),
+            insert_id_left_at: None,
             views,
             last: Last::default(),
             tally: Tally::default(),

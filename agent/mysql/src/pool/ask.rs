@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Claim, Need};
+use super::{Claim, Need, Pool};
 use crate::insert_id::OfSession;
 use crate::prepared::Template;
 use crate::server::{Bucket, Idle};
@@ -17,6 +17,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) claim: Claim,
     /// The asking session's LAST_INSERT_ID().
     pub(crate) session: Option<&'a OfSession>,
+    /// Where the connection was given back that may still know it.
+    pub(crate) left_at: Option<&'a Arc<Pool>>,
     /// The command may read LAST_INSERT_ID().
     pub(crate) insert_id: bool,
     /// A statement that had better be prepared there.
@@ -37,6 +39,7 @@ impl<'a> Ask<'a> {
             bucket,
             claim: Claim::OWN,
             session: None,
+            left_at: None,
             insert_id: false,
             template: None,
             ahead: false,

@@ -51,11 +51,16 @@ impl Lease {
         }
     }
 
-    /// Makes LAST_INSERT_ID() on the connection the session's.
-    pub(crate) async fn with_insert_id(self, session: &OfSession) -> Result<Self, StatementError> {
+    /// Makes LAST_INSERT_ID() on the connection the session's, which a connection given back to `left_at` may still know.
+    pub(crate) async fn with_insert_id(
+        self,
+        session: &OfSession,
+        left_at: Option<&Arc<Pool>>,
+    ) -> Result<Self, StatementError> {
         let bucket = self.connection.bucket().clone();
         let ask = Ask {
             session: Some(session),
+            left_at,
             insert_id: true,
             ..Ask::of(&bucket)
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::outage::may_pass;
 use super::place::Place;
-use super::{Claim, Discard, Lease, Pool};
+use super::{Claim, Lease, Pool};
 use crate::error::{OpenError, StatementError};
 use crate::server::{Bucket, Idle};
 use crate::variables::Variables;
@@ -42,17 +42,20 @@ impl Pool {
     /// A connection for whoever comes next: as the last one that was asked for, without what the server may refuse.
     pub(super) async fn open_spare(self: &Arc<Self>) -> Result<Lease, StatementError> {
         let mut place = self.place(Claim::OWN).await?;
-        let wanted = {
+        let (wanted, evicted) = {
             let limit = self.admission.limit();
             let mut inner = self.lock();
-            if inner.open >= limit && inner.evict().is_some() {
-                inner.open -= 1;
-                self.count_discard(Discard::Evicted);
+            let is_full = inner.open >= limit;
+            let evicted = is_full.then(|| inner.evict()).flatten();
+            if evicted.is_none() {
+                inner.open += 1;
             }
-            inner.open += 1;
-            inner.last_wanted.clone()
+            (inner.last_wanted.clone(), evicted)
         };
         place.counted = true;
+        if let Some(parked) = evicted {
+            self.close_evicted(parked.connection).await;
+        }
         let bucket = Bucket {
             schema: None,
             variables: Variables::default(),

@@ -1,15 +1,11 @@
-//! What a pool does on a clock: closes what is old or idle, settles what sessions left behind, keeps a connection ready. Touches the
-//! network through [`Idle`](crate::server::Idle).
+//! What a pool does on a clock: closes what is old or idle, has what sessions left behind settled, keeps a connection ready. Touches
+//! the network through [`Idle`](crate::server::Idle).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{Discard, Lease, Parked, Pool};
+use super::{Discard, Lease, Pool};
 use crate::server::Bucket;
-
-/// A connection stays the one that knows a session's LAST_INSERT_ID() for this long; then the server is asked.
-const INSERT_ID_TIME: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// Closes what has been idle or open for too long or was closed by the server, and keeps `min_idle` ready. Called on a clock.
@@ -32,30 +28,6 @@ impl Pool {
                 Err(_) => place.uncount(),
             }
         }
-    }
-
-    /// Asks for each LAST_INSERT_ID() that a session has left behind and may want, so that its connection is free.
-    async fn settle_insert_ids(self: &Arc<Self>) {
-        while let Some(mut place) = self.place_at_once() {
-            let Some(parked) = self.take_owed() else {
-                return;
-            };
-            place.generation = parked.generation;
-            place.counted = true;
-            // one that has died is counted out by its place
-            if let Ok(connection) = parked.connection.settle_insert_id().await {
-                Lease { place, connection }.release();
-            }
-        }
-    }
-
-    fn take_owed(&self) -> Option<Parked> {
-        let mut inner = self.lock();
-        let index = inner
-            .idle
-            .iter()
-            .position(|parked| parked.since.elapsed() > INSERT_ID_TIME && parked.is_owed())?;
-        inner.idle.remove(index)
     }
 
     fn sweep(&self) -> Vec<Discard> {

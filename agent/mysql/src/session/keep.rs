@@ -127,6 +127,7 @@ impl Session<'_> {
     fn give_back(&mut self, mut lease: Lease, insert_id: There) {
         if let Some(left) = lease.connection.leave_insert_id(insert_id) {
             self.insert_id = left;
+            self.insert_id_left_at = Some(Arc::clone(lease.pool()));
         }
         lease.release();
     }
@@ -171,6 +172,7 @@ impl Session<'_> {
         self.variables = Variables::default();
         self.statements = Statements::default();
         self.insert_id = OfSession::default();
+        self.insert_id_left_at = None;
         self.views.forget();
         self.last.begin_anew();
     }

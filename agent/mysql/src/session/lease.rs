@@ -70,6 +70,7 @@ impl Session<'_> {
             bucket: &bucket,
             claim: self.claim(way.why),
             session: Some(&self.insert_id),
+            left_at: self.insert_id_left_at.as_ref(),
             insert_id: job.reads_insert_id,
             template: job.execution.as_ref().map(|it| &it.wanted.template),
             ahead: job.may_retry
@@ -201,7 +202,11 @@ impl Session<'_> {
             self.insert_id = left;
             leased.lease = leased.lease.with_settled_insert_id().await?;
         }
-        leased.lease = leased.lease.with_insert_id(&self.insert_id).await?;
+        let left_at = self.insert_id_left_at.as_ref();
+        leased.lease = leased
+            .lease
+            .with_insert_id(&self.insert_id, left_at)
+            .await?;
         Ok(leased)
     }
 

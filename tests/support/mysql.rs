@@ -41,6 +41,7 @@ pub(crate) struct Builder {
     cnf: String,
     schema: String,
     general_log: bool,
+    in_memory: bool,
 }
 
 impl Builder {
@@ -68,6 +69,12 @@ impl Builder {
         self
     }
 
+    /// Keeps the data in memory if there is room: no stall of the disk is a stall of the server.
+    pub(crate) fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
+
     /// SQL to run on the primary before the constructor returns; the replicas have it then, too.
     pub(crate) fn schema(mut self, sql: &str) -> Self {
         self.schema.push_str(sql);
@@ -76,7 +83,11 @@ impl Builder {
 
     /// Starts the servers and returns when every replica follows and has what the primary has.
     pub(crate) fn build(self) -> Cluster {
-        let scratch = Scratch::new("mysql");
+        let scratch = if self.in_memory {
+            Scratch::in_memory("mysql")
+        } else {
+            Scratch::new("mysql")
+        };
         let authority = Authority::new(&scratch.join("ca"));
         let certificate = authority.issue("server");
         let seed = seed::datadir();

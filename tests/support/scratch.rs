@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::keeper;
 
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// So many bytes have to be free there.
+const ROOM: u64 = 4 << 30;
+
 /// A directory that lives as long as its owner. Readable by everyone, because some servers drop to another user.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -23,6 +29,21 @@ impl Scratch {
         } else {
             base
         };
+        Self::within(&base, label)
+    }
+
+    /// As [`Scratch::new`], in memory if there is room: for tests of how long something takes that a slow disk would decide.
+    pub(crate) fn in_memory(label: &'static str) -> Self {
+        let has_room = rustix::fs::statvfs(MEMORY)
+            .is_ok_and(|it| it.f_bavail.saturating_mul(it.f_frsize) >= ROOM);
+        if has_room {
+            Self::within(Path::new(MEMORY), label)
+        } else {
+            Self::new(label)
+        }
+    }
+
+    fn within(base: &Path, label: &'static str) -> Self {
         let path = tempfile::Builder::new()
             .prefix("ll-")
             .tempdir_in(base)

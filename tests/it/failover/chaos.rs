@@ -223,6 +223,7 @@ impl Stage {
     fn set() -> Self {
         let cluster = Cluster::builder()
             .replicas(2)
+            .in_memory()
             .cnf(SETTINGS)
             .schema("CREATE TABLE app.ledger (id BIGINT PRIMARY KEY, v VARCHAR(30) NOT NULL);")
             .build();

@@ -104,6 +104,7 @@ impl Theatre {
         // the two are the same in all that a client can see
         let cluster = || {
             Cluster::builder()
+                .in_memory()
                 .cnf("local-infile=OFF")
                 // a plan, and with it the flag that no index was used, must not change at a moment of the server's own
                 .cnf("innodb-stats-auto-recalc=OFF")
